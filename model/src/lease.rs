@@ -1,0 +1,197 @@
+//! What a worker and a master say to each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{Arch, End, Event, Finding, JobId, Span};
+
+/// `POST /api/v1/claim`: asks for as many jobs as there are free slots. Answered at once when there is work, else
+/// when there is some or `wait` has passed.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Claim {
+    pub worker: Worker,
+    /// Names this request: the same claim again gives the same leases, so that a lost answer costs nothing.
+    pub claim: Uuid,
+    /// How many jobs to give at most.
+    pub slots: u32,
+    /// How long to hold the request while there is nothing.
+    pub wait: Span,
+}
+
+/// A worker as it presents itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Worker {
+    pub name: String,
+    /// A new one for each process: it tells a restarted worker from a slow one.
+    pub incarnation: Uuid,
+    /// How many jobs it runs at once.
+    pub slots: u32,
+    /// What it offers: `arch:x86_64` …
+    pub labels: BTreeSet<String>,
+    pub version: String,
+}
+
+/// The answer to a claim.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct Claimed {
+    pub leases: Vec<Lease>,
+    /// How long each lease holds from now.
+    pub term: Span,
+}
+
+/// The right to work on one attempt for a time, and all that the worker needs for it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Lease {
+    pub job: JobId,
+    /// 1 for the first.
+    pub attempt: u32,
+    /// Proves the right; every write for this attempt carries it.
+    pub token: String,
+    pub task: TaskOrder,
+    pub item: String,
+    pub item_type: String,
+    pub arch: Arch,
+    #[schema(value_type = Object)]
+    pub params: Map<String, Value>,
+    /// The event that caused the job, where one did.
+    #[serde(default)]
+    pub event: Option<Event>,
+}
+
+/// A task as a worker runs it: every template is text by now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TaskOrder {
+    pub name: String,
+    /// The process's arguments, never a shell's line.
+    pub run: Vec<String>,
+    /// A folder on the worker that is copied into the workspace.
+    #[serde(default)]
+    pub source: Option<String>,
+    pub timeout: Span,
+    #[serde(default)]
+    pub no_output_timeout: Option<Span>,
+    /// Between TERM and KILL.
+    pub grace: Span,
+    /// Whether two attempts must never overlap, so that it is killed before its lease can have run out.
+    #[serde(default)]
+    pub exclusive: bool,
+    /// Where to look for results, in this order: the first that is present counts.
+    pub results: Vec<ResultFormat>,
+    /// Bytes of log that are kept.
+    pub log_limit: u64,
+}
+
+/// A way in which a job says what it found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub enum ResultFormat {
+    /// `results.yml`: Taskotron's ResultYAML.
+    #[serde(rename = "results.yml")]
+    ResultYaml,
+    /// 0 is PASSED, anything else FAILED.
+    #[serde(rename = "exit_code")]
+    ExitCode,
+}
+
+/// `POST /api/v1/renew`: all leases of a worker in one go.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Renew {
+    pub worker: Worker,
+    pub tokens: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct Renewed {
+    /// One for each token, in their order.
+    pub leases: Vec<Hold>,
+    pub term: Span,
+}
+
+/// What is left of a lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "lease", rename_all = "lowercase")]
+pub enum Hold {
+    Held,
+    /// Still held, but the job is to be stopped and reported as cancelled.
+    Cancel {
+        reason: String,
+    },
+    /// Lost: whatever is reported for it is kept for the record only.
+    Gone,
+}
+
+/// `POST /api/v1/finish`: how attempts ended.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Finish {
+    pub worker: Worker,
+    pub reports: Vec<Report>,
+}
+
+/// How one attempt ended, and what it found.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Report {
+    pub token: String,
+    pub end: End,
+    /// How long the process ran, by the worker's monotonic clock.
+    pub ran: Span,
+    /// Empty where the process never got to judge the item.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
+    /// One sentence for people where something besides the end is worth saying.
+    #[serde(default)]
+    pub note: Option<String>,
+    /// How many bytes of log there are in all.
+    pub log_size: u64,
+    /// The last of the log, where it was not yet sent.
+    #[serde(default)]
+    pub log: Option<LogPart>,
+}
+
+/// A piece of a log. A small log travels whole with its report; a long one goes ahead of it to
+/// `PUT /api/v1/log?offset=N`, with the lease's token in the header `lease-token`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct LogPart {
+    /// The place of its first byte.
+    pub offset: u64,
+    /// Base64.
+    pub bytes: String,
+}
+
+/// The header that carries a lease's token beside a body that is not JSON.
+pub const LEASE_TOKEN: &str = "lease-token";
+
+/// `200` when at least one report counted, `410` when none did.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Finished {
+    /// One for each report, in their order.
+    pub reports: Vec<Receipt>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Receipt {
+    /// It counts; also the second time.
+    Accepted,
+    /// The lease had been lost: kept as a stale report, and nothing was changed.
+    Gone,
+}
+
+/// The answer to a piece of log: how much of it is stored.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct LogStored {
+    pub size: u64,
+}
+
+/// Named texts that a worker gives to a job's process.
+pub fn environment(lease: &Lease) -> BTreeMap<&'static str, String> {
+    BTreeMap::from([
+        ("TASKOTRON_ITEM", lease.item.clone()),
+        ("TASKOTRON_ITEM_TYPE", lease.item_type.clone()),
+        ("TASKOTRON_ARCH", lease.arch.clone()),
+        ("TASKOTRON_JOB_ID", lease.job.to_string()),
+        ("TASKOTRON_TASK", lease.task.name.clone()),
+    ])
+}

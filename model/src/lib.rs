@@ -1,0 +1,23 @@
+//! The words that every room speaks, and the bodies of the HTTP APIs between them.
+//!
+//! Nothing here reads a file, a clock or a socket: everything is a value or a pure function of values.
+
+mod canonical;
+mod event;
+pub mod intake;
+mod job;
+pub mod joblog;
+pub mod lease;
+pub mod operator;
+mod outcome;
+mod role;
+mod span;
+mod time;
+
+pub use canonical::canonical;
+pub use event::{Content, Event};
+pub use job::{Arch, JobId, JobState, NOARCH, NewJob, Policy, Supersede};
+pub use outcome::{End, Finding, Outcome, Quota};
+pub use role::Role;
+pub use span::Span;
+pub use time::Time;

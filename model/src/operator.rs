@@ -1,0 +1,309 @@
+//! What people and their programs ask of a master, and what they are told.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use crate::{Arch, End, Event, JobId, JobState, Outcome, Span, Time};
+
+/// Whether the system gives out work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    Active,
+    /// Nothing new is given out; what runs is waited for.
+    Draining,
+    /// Seen to be empty: safe to stop.
+    Idle,
+}
+
+impl Mode {
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Active => "active",
+            Mode::Draining => "draining",
+            Mode::Idle => "idle",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// `GET /api/v1/status`. The names are relied on by scripts.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Status {
+    pub mode: Mode,
+    pub site: String,
+    /// 0 before the first.
+    pub generation: u64,
+    pub jobs: JobCounts,
+    pub workers: WorkerCounts,
+    /// What is decided and not yet delivered.
+    pub outbox: u64,
+    pub intake: IntakeCounts,
+    /// Whatever stops work, most important first.
+    pub stopped_by: Vec<Stop>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JobCounts {
+    pub waiting: u64,
+    pub queued: u64,
+    pub running: u64,
+    pub finished: u64,
+    pub cancelled: u64,
+    pub superseded: u64,
+    pub expired: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WorkerCounts {
+    pub ready: u64,
+    pub busy: u64,
+    pub draining: u64,
+    pub drained: u64,
+    pub masked: u64,
+    pub quarantined: u64,
+    pub lost: u64,
+}
+
+/// The sum of what the triggers last reported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct IntakeCounts {
+    pub recorded: u64,
+    pub forwarded: u64,
+    pub quarantined: u64,
+}
+
+/// One thing that stops work, who did it, and how to undo it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Stop {
+    /// One sentence: `the system is idle`, `no worker is connected` …
+    pub what: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The command that undoes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<String>,
+}
+
+/// `POST /api/v1/idle`: stop giving out work, and be idle once everything that runs has ended.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IdleRequest {
+    pub reason: String,
+    /// How long to wait for running jobs before `on_deadline`.
+    #[serde(default)]
+    pub deadline: Option<Span>,
+    #[serde(default)]
+    pub on_deadline: OnDeadline,
+    /// What is queued by now still runs first; what comes later waits.
+    #[serde(default)]
+    pub finish_queue: bool,
+}
+
+/// What becomes of jobs that still run at the deadline of an idle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDeadline {
+    /// They go on; only the watcher is told.
+    #[default]
+    Wait,
+    /// They are stopped and queued again.
+    Requeue,
+    /// They are stopped and end as cancelled.
+    Kill,
+}
+
+/// `GET /api/v1/mode`, and the answer to a change of it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ModeView {
+    pub mode: Mode,
+    pub by: String,
+    pub reason: String,
+    pub since: Time,
+    #[serde(default)]
+    pub deadline: Option<Time>,
+    /// What idle still waits for, one sentence each; empty when idle or active.
+    #[serde(default)]
+    pub waiting_for: Vec<String>,
+    pub running: u64,
+    pub queued: u64,
+    pub outbox: u64,
+}
+
+/// `POST /api/v1/resume`
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResumeRequest {
+    pub reason: String,
+    /// Also when more is queued than the configuration lets through unasked.
+    #[serde(default)]
+    pub yes: bool,
+    /// Only say what would be let go.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What waits for a resume, by the rule that asked for it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Resumed {
+    pub mode: ModeView,
+    pub backlog: Vec<Backlog>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Backlog {
+    pub rule: String,
+    pub task: String,
+    pub jobs: u64,
+}
+
+/// One page of a listing; `next` continues it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    #[serde(default)]
+    pub next: Option<String>,
+}
+
+/// One job in a listing. The names are relied on by scripts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct JobSummary {
+    pub id: JobId,
+    pub key: JobId,
+    pub state: JobState,
+    /// How its last ended attempt ended.
+    pub end: Option<End>,
+    pub outcome: Option<Outcome>,
+    pub task: String,
+    pub item: String,
+    pub item_type: String,
+    pub arch: Arch,
+    pub event_id: Option<String>,
+    pub rule: String,
+    /// How many attempts were begun.
+    pub attempts: u32,
+    pub queued_at: Time,
+    pub started_at: Option<Time>,
+    pub finished_at: Option<Time>,
+}
+
+/// `GET /api/v1/jobs/ID`
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct JobDetail {
+    #[serde(flatten)]
+    pub job: JobSummary,
+    pub priority: i32,
+    #[schema(value_type = Object)]
+    pub params: Map<String, Value>,
+    pub generation: u64,
+    pub recorder: String,
+    pub expires_at: Option<Time>,
+    /// The labels that a worker must offer for it.
+    pub needs: Vec<String>,
+    /// Why it is where it is, in one sentence.
+    pub why: String,
+    pub attempts_made: Vec<AttemptView>,
+    /// Where its results are, as the results store names them.
+    pub results_url: Option<String>,
+}
+
+/// One attempt, running or ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AttemptView {
+    pub attempt: u32,
+    pub worker: String,
+    pub started_at: Time,
+    pub finished_at: Option<Time>,
+    pub end: Option<End>,
+    pub note: Option<String>,
+    pub outcome: Option<Outcome>,
+    pub log_size: u64,
+}
+
+/// One event in a listing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EventSummary {
+    pub id: String,
+    pub topic: String,
+    pub sent_at: Option<String>,
+    pub recorded_at: Time,
+    pub source: String,
+    pub recorder: String,
+    pub jobs: u64,
+}
+
+/// `GET /api/v1/events/ID`
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct EventDetail {
+    pub event: Event,
+    pub recorded_at: Time,
+    pub recorder: String,
+    pub generation: u64,
+    /// The rules that matched when it was decided.
+    pub matched: Vec<String>,
+    /// What each rule of the present configuration says of it.
+    pub verdicts: Vec<VerdictView>,
+    pub jobs: Vec<JobSummary>,
+}
+
+/// What one rule says of one event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VerdictView {
+    pub rule: String,
+    pub matched: bool,
+    /// Matched: what it asks for. Not matched: the first clause that failed and the value it saw.
+    pub why: String,
+}
+
+/// One worker, as `GET /api/v1/workers` lists it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct WorkerView {
+    pub name: String,
+    pub state: WorkerState,
+    pub slots: u32,
+    /// How many jobs it runs now.
+    pub running: u32,
+    pub labels: Vec<String>,
+    pub version: String,
+    pub last_seen: Time,
+    pub first_seen: Time,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkerState {
+    Ready,
+    Busy,
+    Lost,
+}
+
+impl WorkerState {
+    pub fn name(self) -> &'static str {
+        match self {
+            WorkerState::Ready => "ready",
+            WorkerState::Busy => "busy",
+            WorkerState::Lost => "lost",
+        }
+    }
+}
+
+/// `GET /api/v1/why/job/ID` and `…/event/ID`: the reason in one sentence, and the facts behind it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Why {
+    pub why: String,
+    #[serde(default)]
+    pub facts: BTreeMap<String, String>,
+}
