@@ -1,0 +1,72 @@
+//! Database errors, sorted by what a caller can do about them.
+
+use std::time::Duration;
+
+use rand::RngExt as _;
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing was changed, and the same again may succeed: a deadlock or a lost race, told by the engine.
+    #[error("the database asks to try again: {0}")]
+    Again(#[source] sqlx::Error),
+    /// The database cannot be reached or takes no more; whether the last write counted is unknown.
+    #[error("the database is unavailable: {0}")]
+    Unavailable(#[source] sqlx::Error),
+    /// A row that makes no sense.
+    #[error("{table}.{column} of {key} holds {value}, which makes no sense")]
+    Corrupt { table: &'static str, column: &'static str, key: String, value: String },
+    /// The schema and this program do not fit.
+    #[error("the database's schema and this program do not fit: {0}")]
+    Schema(#[source] sqlx::migrate::MigrateError),
+    #[error(transparent)]
+    Other(sqlx::Error),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(e: sqlx::Error) -> Error {
+        match &e {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => Error::Unavailable(e),
+            sqlx::Error::Database(d) => match d.code().as_deref() {
+                // PostgreSQL: serialization failure, deadlock. SQLite: BUSY and its extended codes.
+                Some("40001" | "40P01" | "5" | "261" | "517" | "773") => Error::Again(e),
+                // PostgreSQL: connection exceptions, too many connections, shutting down, read-only, disk full.
+                // SQLite: IOERR, FULL, CANTOPEN.
+                Some(c)
+                    if c.starts_with("08")
+                        || c.starts_with("57P")
+                        || c.starts_with("53")
+                        || matches!(c, "25006" | "10" | "13" | "14") =>
+                {
+                    Error::Unavailable(e)
+                }
+                _ => Error::Other(e),
+            },
+            _ => Error::Other(e),
+        }
+    }
+}
+
+/// Runs one transaction, again when the engine says that it lost a race.
+pub async fn retrying<T, F>(mut transaction: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    const TRIES: u32 = 8;
+    for attempt in 1.. {
+        match transaction().await {
+            Err(Error::Again(e)) if attempt < TRIES => {
+                tracing::debug!(attempt, error = %e, "a transaction lost a race and is tried again");
+                let pause = rand::rng().random_range(1..=5u64 << attempt.min(5));
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+            }
+            other => return other,
+        }
+    }
+    unreachable!("the loop returns")
+}

@@ -1,0 +1,58 @@
+//! Opening a database and bringing its schema up to date.
+
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+use crate::{Db, Error, Result};
+
+/// One store's migrations: the same numbers and names for both engines.
+#[derive(Clone, Copy)]
+pub struct Migrations {
+    pub postgres: &'static Migrator,
+    pub sqlite: &'static Migrator,
+}
+
+/// Opens `postgres://…`, or `sqlite:PATH` (made when missing), and applies the migrations that it lacks.
+///
+/// Safe to run by several processes at once and any number of times.
+pub async fn open(url: &str, connections: u32, migrations: Migrations) -> Result<Db> {
+    if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+        let options = PgConnectOptions::from_str(url)?.application_name("taskotron");
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(Duration::from_secs(10))
+            .connect_with(options)
+            .await?;
+        migrations.postgres.run(&pool).await.map_err(Error::Schema)?;
+        return Ok(Db::Pg(pool));
+    }
+    let options = SqliteConnectOptions::from_str(url)?
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // A commit that was reported must survive a power cut.
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(Duration::from_secs(10))
+        .foreign_keys(true)
+        .pragma("temp_store", "memory")
+        .pragma("mmap_size", "268435456");
+    let write = SqlitePoolOptions::new()
+        .max_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .acquire_timeout(Duration::from_secs(60))
+        .connect_with(options.clone())
+        .await?;
+    migrations.sqlite.run(&write).await.map_err(Error::Schema)?;
+    let read = SqlitePoolOptions::new()
+        .max_connections(connections.clamp(1, 4))
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .acquire_timeout(Duration::from_secs(60))
+        .connect_with(options.read_only(true))
+        .await?;
+    Ok(Db::Lite { write, read })
+}
