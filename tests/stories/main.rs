@@ -1,0 +1,6 @@
+//! Stories, end to end: the real binaries against real servers, with everything
+//! killed, cut off and repeated that can be. Run them through `./test`.
+
+mod kit;
+
+mod kit_proof;
