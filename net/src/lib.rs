@@ -5,6 +5,7 @@
 mod backoff;
 mod client;
 pub mod clock;
+pub mod page;
 mod problem;
 mod secret;
 mod serve;
