@@ -1,0 +1,86 @@
+//! What the files of a log are called, and the lock that keeps a second process out.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use super::OpenError;
+
+/// The names of one log's files in one folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    pub folder: PathBuf,
+    /// Stands before each name but that of the job log.
+    prefix: String,
+    /// The job log.
+    pub jobs: String,
+}
+
+impl Layout {
+    /// `events.jsonl`, `jobs.csv` and `quarantine.jsonl` in a folder of their own.
+    pub fn folder(folder: &Path) -> Layout {
+        Layout { folder: folder.to_owned(), prefix: String::new(), jobs: "jobs.csv".into() }
+    }
+
+    /// A job log FILE with `FILE.events.jsonl` and the rest beside it; `None` if FILE cannot be a file's name.
+    pub fn beside(file: &Path) -> Option<Layout> {
+        let jobs = file.file_name()?.to_str()?.to_owned();
+        let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Some(Layout { folder: folder.to_owned(), prefix: format!("{jobs}."), jobs })
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The segment that is written.
+    pub fn active(&self) -> String {
+        format!("{}events.jsonl", self.prefix)
+    }
+
+    /// A segment on its way to become the active one.
+    pub fn coming(&self) -> String {
+        format!("{}events.jsonl.new", self.prefix)
+    }
+
+    pub fn rotated(&self, first: u64) -> String {
+        format!("{}events-{first:020}.jsonl", self.prefix)
+    }
+
+    /// The first `seq` of a rotated segment, from its name.
+    pub fn first_of(&self, name: &str) -> Option<u64> {
+        let digits = name.strip_prefix(&self.prefix)?.strip_prefix("events-")?.strip_suffix(".jsonl")?;
+        (digits.len() == 20).then(|| digits.parse().ok()).flatten()
+    }
+
+    /// A segment of an earlier recorder in the same folder.
+    pub fn retired(&self, recorder: &str, first: u64) -> String {
+        format!("{}retired-{recorder}-{first:020}.jsonl", self.prefix)
+    }
+
+    /// What was cut off behind `seq` though some of it could be read.
+    pub fn damaged(&self, seq: u64) -> String {
+        format!("{}damaged-{seq:020}.jsonl", self.prefix)
+    }
+
+    pub fn quarantine(&self) -> String {
+        format!("{}quarantine.jsonl", self.prefix)
+    }
+
+    fn lock_file(&self) -> String {
+        format!("{}lock", self.prefix)
+    }
+
+    /// Keeps every other process out until the answer is dropped, or this process ends in whatever way.
+    pub(super) fn lock(&self) -> Result<Flock<File>, OpenError> {
+        let path = self.path(&self.lock_file());
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(|e| OpenError::io("open", &path, e))?;
+        Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| match e {
+            nix::errno::Errno::EWOULDBLOCK => OpenError::Taken(self.folder.clone()),
+            e => OpenError::io("lock", &path, io::Error::from(e)),
+        })
+    }
+}
