@@ -1,8 +1,10 @@
 //! What the store's operations take and give, beside the words of `model`.
 
+use std::collections::BTreeMap;
+
 use model::intake::{JobAnswer, TriggerCounts};
 use model::lease::Worker;
-use model::operator::{Mode, OnDeadline};
+use model::operator::{JobSummary, Mode, OnDeadline};
 use model::{Arch, End, Event, Finding, JobId, JobState, NewJob, Outcome, Time};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -19,8 +21,10 @@ pub struct Admitted {
     pub recorder: String,
     pub recorded_at: Time,
     pub generation: u64,
-    /// The event that caused it, by id, where one did.
+    /// The event that caused it, by id, where one did. In a [`Batch`] it is the event that the job came with.
     pub event: Option<String>,
+    /// The job that a person asked to run again; the key of this one was made from that request.
+    pub rerun_of: Option<JobId>,
 }
 
 /// A job as it is asked for, judged by everything but the store.
@@ -104,11 +108,16 @@ pub struct Ending {
     pub item_type: String,
     pub arch: Arch,
     /// The ends of all attempts so far, this one last.
+    ///
+    /// An attempt that was stopped so that the job can be queued again (a drain's deadline) is `HandedBack` here, not
+    /// `Cancelled`.
     pub ends: Vec<End>,
     pub findings: Vec<Finding>,
     pub note: Option<String>,
     /// Whether a person asked for the job to be cancelled.
     pub cancelled: bool,
+    /// The database's clock, to count a retry's delay from.
+    pub now: Time,
 }
 
 /// How an ended attempt moves its job: decided by a pure function that the store calls inside its transaction.
@@ -180,6 +189,126 @@ pub struct EventFilter {
     pub with_jobs: Option<bool>,
 }
 
+/// What is known of one job, for a page about it.
+#[derive(Clone, Debug)]
+pub struct JobParts {
+    pub summary: JobSummary,
+    pub place: Place,
+    pub seq: i64,
+    pub priority: i32,
+    pub params: Map<String, Value>,
+    pub generation: u64,
+    pub recorder: String,
+    pub recorded_at: Time,
+    pub expires_at: Option<Time>,
+    pub task_version: i64,
+    /// The labels that a worker must offer.
+    pub needs: Vec<String>,
+    pub rerun_of: Option<JobId>,
+}
+
+/// Where a job is, with what is known there.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Place {
+    Waiting { until: Option<Time>, key: Option<String>, reason: String },
+    Queued,
+    Running { worker: String, started_at: Time, expires_at: Time, cancel: Option<String> },
+    Ended { state: JobState, reason: String, ended_at: Time, successor: Option<JobId> },
+}
+
+/// What a text that should name a job names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    One(JobId),
+    None,
+    /// A prefix of several ids.
+    Several,
+}
+
+/// An event as it is stored.
+#[derive(Clone, Debug)]
+pub struct StoredEvent {
+    pub event: Event,
+    pub recorded_at: Time,
+    pub recorder: String,
+    pub generation: u64,
+    pub matched: Vec<String>,
+}
+
+/// What became of the wish to cancel a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancel {
+    /// It had not begun, and has ended.
+    Ended,
+    /// It runs; its worker will be told to stop it.
+    Asked,
+    /// It had ended before.
+    Already(JobState),
+    Unknown,
+}
+
+/// What an observation found: the mode after it, and what idle still waits for, one sentence each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observed {
+    pub mode: ModeRow,
+    pub waiting_for: Vec<String>,
+}
+
+/// One time of being idle, with the number of the next event of every recorder at both edges.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Window {
+    pub seq: i64,
+    pub by: String,
+    pub reason: String,
+    pub idle_at: Time,
+    pub resumed_at: Option<Time>,
+    pub positions_at_idle: BTreeMap<String, u64>,
+    pub positions_at_resume: Option<BTreeMap<String, u64>>,
+}
+
+/// The one row that says which site is active.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    pub active: String,
+    pub epoch: i64,
+}
+
+/// A trigger as it was last heard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TriggerView {
+    pub recorder: String,
+    /// The number of the event that is wanted next.
+    pub next: u64,
+    pub last_heard: Time,
+    pub generation: u64,
+    pub counts: TriggerCounts,
+    /// Events that it sent and that were stored before.
+    pub repeated: u64,
+}
+
+/// One entry of the audit table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Audited {
+    pub seq: i64,
+    pub at: Time,
+    pub actor: String,
+    pub action: String,
+    pub object: String,
+    pub reason: String,
+    pub before: Value,
+    pub after: Value,
+}
+
+/// A report that came after its lease was lost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StaleReport {
+    pub attempt: u32,
+    pub worker: String,
+    pub received_at: Time,
+    pub end: End,
+    pub note: Option<String>,
+}
+
 /// A place in a listing, newest first: the number of the last row that was shown.
 pub type Cursor = Option<i64>;
 
@@ -193,3 +322,7 @@ pub struct Act {
     pub before: Value,
     pub after: Value,
 }
+
+/// The pure function that decides how an ended attempt moves its job; it may be called again when a transaction lost
+/// a race.
+pub type Decide<'a> = &'a (dyn Fn(&Ending) -> Next + Send + Sync);

@@ -1,0 +1,98 @@
+//! Waking whoever waits for work, after the commit that made some.
+//!
+//! A ring says only "look again". One may be lost (a crash between the commit and the ring), so waiters also look by
+//! themselves now and then.
+
+use std::sync::Arc;
+
+use sqlx::PgPool;
+use sqlx::postgres::PgListener;
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+use uuid::Uuid;
+
+const CHANNEL: &str = "taskotron_work";
+
+/// Rings in this process, and on PostgreSQL in every other master's.
+pub(super) struct Bell {
+    rings: watch::Sender<u64>,
+    /// Wakes the task that tells the other masters; many rings in quick succession are told once.
+    tell: Arc<Notify>,
+    tasks: Vec<AbortHandle>,
+}
+
+impl Bell {
+    pub(super) fn alone() -> Bell {
+        Bell { rings: watch::Sender::new(0), tell: Arc::new(Notify::new()), tasks: Vec::new() }
+    }
+
+    pub(super) fn shared(pool: &PgPool) -> Bell {
+        let mut bell = Bell::alone();
+        let me = net::clock::uuid();
+        let listener = tokio::spawn(listen(pool.clone(), bell.rings.clone(), me));
+        let teller = tokio::spawn(tell(pool.clone(), bell.tell.clone(), me));
+        bell.tasks = vec![listener.abort_handle(), teller.abort_handle()];
+        bell
+    }
+
+    pub(super) fn ring(&self) {
+        self.rings.send_modify(|n| *n += 1);
+        self.tell.notify_one();
+    }
+
+    pub(super) fn receiver(&self) -> watch::Receiver<u64> {
+        self.rings.subscribe()
+    }
+}
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+/// NOTIFY is a statement of its own: inside a writing transaction it would let commits go one by one.
+async fn tell(pool: PgPool, rung: Arc<Notify>, me: Uuid) {
+    loop {
+        rung.notified().await;
+        let told = sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(me.to_string()).execute(&pool).await;
+        if let Err(e) = told {
+            tracing::warn!(error = %e, "failed to wake the other masters; they look by themselves");
+        }
+    }
+}
+
+async fn listen(pool: PgPool, rings: watch::Sender<u64>, me: Uuid) {
+    let mut backoff = net::Backoff::new(std::time::Duration::from_millis(100), std::time::Duration::from_secs(10));
+    let me = me.to_string();
+    loop {
+        match listen_once(&pool, &rings, &me, &mut backoff).await {
+            Err(sqlx::Error::PoolClosed) => return,
+            Err(e) => tracing::warn!(error = %e, "failed to listen for the other masters, trying again"),
+            Ok(()) => {}
+        }
+        backoff.wait().await;
+    }
+}
+
+async fn listen_once(
+    pool: &PgPool,
+    rings: &watch::Sender<u64>,
+    me: &str,
+    backoff: &mut net::Backoff,
+) -> sqlx::Result<()> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    listener.listen(CHANNEL).await?;
+    backoff.reset();
+    // What was rung before we listened.
+    rings.send_modify(|n| *n += 1);
+    loop {
+        match listener.try_recv().await? {
+            Some(ring) if ring.payload() == me => {}
+            // None: the connection was lost, and rings with it.
+            Some(_) | None => rings.send_modify(|n| *n += 1),
+        }
+    }
+}
