@@ -1,0 +1,149 @@
+//! A task: what to run, where it may run, and what its end means.
+
+mod read;
+
+use std::collections::BTreeMap;
+
+use model::lease::{ResultFormat, TaskOrder};
+use model::{JobId, NOARCH, NewJob, Span};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::retry::RetryPolicy;
+use crate::template::{Context, Template};
+
+/// A named description of what to run. Equal descriptions are equal, however they were written.
+///
+/// Serialized it is its definition: everything a master needs to keep a version of it, defaults included.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Task {
+    name: String,
+    source: Option<String>,
+    run: Vec<Template>,
+    needs: BTreeMap<String, Template>,
+    timeout: Span,
+    no_output_timeout: Option<Span>,
+    grace: Span,
+    retry: RetryPolicy,
+    interruptible: bool,
+    exclusive: bool,
+    results: Vec<ResultFormat>,
+    log_limit: u64,
+    testcase: Option<Template>,
+    priority: i32,
+}
+
+/// What a task's templates see of a job.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// `job_id`
+    pub job: JobId,
+    /// `item`
+    pub item: &'a str,
+    /// `item_type`
+    pub item_type: &'a str,
+    /// `arch`
+    pub arch: &'a str,
+    /// `params.NAME`
+    pub params: &'a Map<String, Value>,
+}
+
+/// The names that a task's templates may use.
+const NAMES: [&str; 6] = ["item", "item_type", "arch", "task", "params", "job_id"];
+
+impl<'a> From<&'a NewJob> for Subject<'a> {
+    fn from(job: &'a NewJob) -> Subject<'a> {
+        Subject { job: job.key, item: &job.item, item_type: &job.item_type, arch: &job.arch, params: &job.params }
+    }
+}
+
+impl Task {
+    /// Its name, as rules and jobs use it.
+    pub fn name(&self) -> &String {
+        &self.name
+    }
+
+    /// Everything that describes it, as JSON; [`Task::from_definition`] is its inverse.
+    pub fn definition(&self) -> Value {
+        serde_json::to_value(self).expect("texts, numbers and lists of them are JSON")
+    }
+
+    /// A task from a definition that was stored.
+    pub fn from_definition(definition: &Value) -> Result<Task, String> {
+        Task::deserialize(definition).map_err(|error| format!("not the definition of a task: {error}"))
+    }
+
+    /// What a worker gets for one job: every template is text by now.
+    pub fn order<'a>(&self, job: impl Into<Subject<'a>>) -> Result<TaskOrder, String> {
+        let context = self.context(job.into());
+        let argument = |(n, template): (usize, &Template)| {
+            template.render(&context).map_err(|why| format!("cannot render argument {} of run: {why}", n + 1))
+        };
+        Ok(TaskOrder {
+            name: self.name.clone(),
+            run: self.run.iter().enumerate().map(argument).collect::<Result<_, _>>()?,
+            source: self.source.clone(),
+            timeout: self.timeout,
+            no_output_timeout: self.no_output_timeout,
+            grace: self.grace,
+            exclusive: self.exclusive,
+            results: self.results.clone(),
+            log_limit: self.log_limit,
+        })
+    }
+
+    /// The labels that a worker must offer for one job, sorted: `arch:x86_64`. A job for `noarch` needs no arch.
+    pub fn needs<'a>(&self, job: impl Into<Subject<'a>>) -> Result<Vec<String>, String> {
+        let context = self.context(job.into());
+        let mut labels = Vec::with_capacity(self.needs.len());
+        for (key, template) in &self.needs {
+            let value = template.render(&context).map_err(|why| format!("cannot render needs.{key}: {why}"))?;
+            if value.is_empty() || value.chars().any(|c| c.is_whitespace() || c.is_control() || c == ',') {
+                return Err(format!("needs.{key} is '{value}', which is no label"));
+            }
+            if key != "arch" || value != NOARCH {
+                labels.push(format!("{key}:{value}"));
+            }
+        }
+        labels.sort();
+        Ok(labels)
+    }
+
+    /// What its results are called, unless they say so themselves.
+    pub fn testcase<'a>(&self, job: impl Into<Subject<'a>>) -> Result<String, String> {
+        let Some(template) = &self.testcase else { return Ok(self.name.clone()) };
+        template.render(&self.context(job.into())).map_err(|why| format!("cannot render testcase: {why}"))
+    }
+
+    /// When one of its jobs is tried again.
+    pub fn retry(&self) -> &RetryPolicy {
+        &self.retry
+    }
+
+    /// Whether a running job may be stopped and run again by a drain or a rollout.
+    pub fn interruptible(&self) -> bool {
+        self.interruptible
+    }
+
+    /// Whether two attempts must never overlap.
+    pub fn exclusive(&self) -> bool {
+        self.exclusive
+    }
+
+    /// The priority of its jobs where no rule says one.
+    pub fn priority(&self) -> i32 {
+        self.priority
+    }
+
+    fn context(&self, job: Subject<'_>) -> Context {
+        Context::new([
+            ("item".to_owned(), job.item.into()),
+            ("item_type".to_owned(), job.item_type.into()),
+            ("arch".to_owned(), job.arch.into()),
+            ("task".to_owned(), self.name.as_str().into()),
+            ("job_id".to_owned(), job.job.to_string().into()),
+            ("params".to_owned(), Context::value(job.params)),
+        ])
+    }
+}

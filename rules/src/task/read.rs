@@ -1,0 +1,196 @@
+//! A task as it is written in a configuration.
+
+use std::collections::BTreeMap;
+
+use model::Span;
+use model::lease::ResultFormat;
+
+use super::{NAMES, Task};
+use crate::fault::{Problems, hint};
+use crate::retry::{RetryPolicy, check_word};
+use crate::section::{self, Section};
+use crate::template::Template;
+use crate::yaml::{Key, Node, Tree};
+
+const KEYS: [&str; 15] = [
+    "source",
+    "run",
+    "needs",
+    "timeout",
+    "no_output_timeout",
+    "grace",
+    "retry",
+    "interruptible",
+    "exclusive",
+    "results",
+    "artifacts",
+    "limits",
+    "secrets",
+    "testcase",
+    "priority",
+];
+
+/// Bytes of log that are kept where a task says nothing.
+const LOG_LIMIT: u64 = 50 << 20;
+
+impl Task {
+    pub(crate) fn read(key: &Key, node: &Node, problems: &mut Problems) -> Option<Task> {
+        if key.name.is_empty() || key.name.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            problems.add(key.place, format!("the name of a task has a blank in it: '{}'", key.name));
+        }
+        let section = Section::open(node, "a task", &KEYS, problems)?;
+        let run = section.need("run", problems).map(|node| run(node, problems)).unwrap_or_default();
+        let mut span = |key| section.get(key).and_then(|node| section::span(node, key, problems));
+        let (timeout, no_output_timeout, grace) = (span("timeout"), span("no_output_timeout"), span("grace"));
+        let mut flag = |key| section.get(key).and_then(|node| section::boolean(node, key, problems)).unwrap_or(false);
+        let (interruptible, exclusive) = (flag("interruptible"), flag("exclusive"));
+        for (key, message) in [
+            ("artifacts", "artifacts are not yet supported: leave them out, and print what matters to the log"),
+            ("secrets", "secrets are not yet supported: leave them out, and keep them on the worker"),
+        ] {
+            section.not_yet(key, message, problems);
+        }
+        Some(Task {
+            name: key.name.clone(),
+            source: section.get("source").and_then(|node| source(node, problems)),
+            run,
+            needs: section.get("needs").map(|node| needs(node, problems)).unwrap_or_default(),
+            timeout: timeout.unwrap_or(Span::minutes(60)),
+            no_output_timeout,
+            grace: grace.unwrap_or(Span::seconds(10)),
+            retry: section.get("retry").and_then(|node| retry(node, problems)).unwrap_or_default(),
+            interruptible,
+            exclusive,
+            results: section.get("results").map_or_else(default_results, |node| results(node, problems)),
+            log_limit: section.get("limits").and_then(|node| limits(node, problems)).unwrap_or(LOG_LIMIT),
+            testcase: section.get("testcase").and_then(|node| of_a_job(node, "testcase", problems)),
+            priority: section.get("priority").and_then(|n| section::integer(n, "priority", problems)).unwrap_or(0),
+        })
+    }
+}
+
+/// A template that sees a job, and nothing else.
+fn of_a_job(node: &Node, what: &str, problems: &mut Problems) -> Option<Template> {
+    let template = section::template(node, what, problems)?;
+    for name in template.names().iter().filter(|name| !NAMES.contains(&name.as_str())) {
+        let near = hint(name, NAMES);
+        problems.add(node.place, format!("unknown name '{name}'{near}; a task sees {}", NAMES.join(", ")));
+    }
+    Some(template)
+}
+
+fn run(node: &Node, problems: &mut Problems) -> Vec<Template> {
+    if let Tree::Text(line) = &node.tree {
+        let words: Vec<String> = line.split_whitespace().map(|word| format!("{word:?}")).collect();
+        let message = format!("run is a list of arguments, not a shell's line; write [{}]", words.join(", "));
+        problems.add(node.place, message);
+        return Vec::new();
+    }
+    let arguments = section::list(node, "run", problems).unwrap_or_default();
+    if let Some(first) = arguments.first().filter(|first| matches!(&first.tree, Tree::Text(t) if t.is_empty())) {
+        problems.add(first.place, "the first argument of run is the program, and it is empty");
+    }
+    arguments.iter().filter_map(|node| of_a_job(node, "an argument of run", problems)).collect()
+}
+
+fn source(node: &Node, problems: &mut Problems) -> Option<String> {
+    match &node.tree {
+        Tree::Null => return None,
+        Tree::Text(text) if text == "none" => return None,
+        _ => {}
+    }
+    let section = Section::open(node, "source", &["path", "git", "ref"], problems)?;
+    if section.get("git").is_some() || section.get("ref").is_some() {
+        let message = "git sources are not yet supported: write { path: FOLDER } with a folder on the workers, or none";
+        problems.add(section.key("git"), message);
+        return None;
+    }
+    section::text(section.need("path", problems)?, "path", problems)
+}
+
+fn needs(node: &Node, problems: &mut Problems) -> BTreeMap<String, Template> {
+    let mut needs = BTreeMap::new();
+    for (key, node) in section::named(node, "needs", problems) {
+        if key.name.is_empty() || key.name.chars().any(|c| c.is_whitespace() || ":,".contains(c)) {
+            problems.add(key.place, format!("'{}' is no label's name: no blank, colon or comma", key.name));
+        }
+        if let Some(template) = of_a_job(node, &key.name, problems) {
+            needs.insert(key.name.clone(), template);
+        }
+    }
+    needs
+}
+
+fn retry(node: &Node, problems: &mut Problems) -> Option<RetryPolicy> {
+    if let Tree::Text(text) = &node.tree {
+        if text == "never" {
+            return Some(RetryPolicy::Never);
+        }
+        problems.add(node.place, "retry is never, or a mapping such as { on: [exit:75], attempts: 3, delay: 30s }");
+        return None;
+    }
+    let section = Section::open(node, "retry", &["on", "attempts", "delay"], problems)?;
+    let mut words = Vec::new();
+    for key in ["attempts", "delay"].into_iter().filter(|key| section.get(key).is_some()) {
+        if section.get("on").is_none() {
+            problems.add(section.key(key), format!("{key} needs 'on': the ends that are retried, such as [exit:75]"));
+        }
+    }
+    let on = section.get("on").and_then(|node| section::list(node, "on", problems)).unwrap_or_default();
+    for node in on {
+        let Some(word) = section::text(node, "an end", problems) else { continue };
+        if let Err(message) = check_word(&word) {
+            problems.add(node.place, message);
+        }
+        words.push(word);
+    }
+    let RetryPolicy::On { mut attempts, mut delay, .. } = RetryPolicy::default() else { return None };
+    if let Some(node) = section.get("attempts") {
+        match section::integer(node, "attempts", problems).map(u32::try_from) {
+            Some(Ok(n)) if n > 0 => attempts = n,
+            Some(_) => problems.add(node.place, "attempts is at least 1: the first attempt counts"),
+            None => {}
+        }
+    }
+    if let Some(node) = section.get("delay") {
+        // No delay at all is a fair wish here.
+        let none =
+            matches!(&node.tree, Tree::Text(text) if text.parse::<Span>().is_ok_and(|span| span == Span::default()));
+        delay = if none { Span::default() } else { section::span(node, "delay", problems).unwrap_or(delay) };
+    }
+    Some(RetryPolicy::On { words, attempts, delay })
+}
+
+fn default_results() -> Vec<ResultFormat> {
+    vec![ResultFormat::ResultYaml, ResultFormat::ExitCode]
+}
+
+fn results(node: &Node, problems: &mut Problems) -> Vec<ResultFormat> {
+    let list = section::list(node, "results", problems).unwrap_or_default();
+    let mut formats = Vec::new();
+    for node in list {
+        match section::text(node, "a result format", problems).as_deref() {
+            Some("results.yml") => formats.push(ResultFormat::ResultYaml),
+            Some("exit_code") => formats.push(ResultFormat::ExitCode),
+            Some(other @ ("junit" | "tap")) => {
+                problems.add(node.place, format!("{other} is not yet supported: write results.yml or exit_code"));
+            }
+            Some(other) => {
+                let near = hint(other, ["results.yml", "exit_code"]);
+                let known = "the formats are results.yml and exit_code";
+                problems.add(node.place, format!("unknown result format '{other}'{near}; {known}"));
+            }
+            None => {}
+        }
+    }
+    formats
+}
+
+fn limits(node: &Node, problems: &mut Problems) -> Option<u64> {
+    let section = Section::open(node, "limits", &["log", "memory", "cpus", "files"], problems)?;
+    for key in ["memory", "cpus", "files"] {
+        let message = format!("limits.{key} is not yet supported: leave it out, and limit the worker's own service");
+        section.not_yet(key, &message, problems);
+    }
+    section.get("log").and_then(|node| section::size(node, "limits.log", problems))
+}
