@@ -1,0 +1,172 @@
+//! One attempt from its lease to its report.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::lease::{Lease, Report, ResultFormat};
+use model::{End, Span};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::groups;
+use crate::halt::Halt;
+use crate::home::{AttemptId, Home};
+use crate::leader::Status;
+use crate::leases::{Leases, Term, View};
+use crate::log::Log;
+use crate::master::Master;
+use crate::parcel::{Parcel, add_note};
+use crate::process::{self, Clocks, Ending};
+use crate::results::{self, Found};
+use crate::spawner::{Order, Spawner};
+use crate::spool::Spool;
+use crate::upload::Upload;
+use crate::workspace::Workspace;
+use crate::{Settings, environment};
+
+/// What every attempt of a worker works with.
+#[derive(Debug)]
+pub struct Bench {
+    pub settings: Settings,
+    pub home: Arc<Home>,
+    pub master: Master,
+    pub leases: Arc<Leases>,
+    pub spawner: Spawner,
+    pub groups: groups::Sweeper,
+}
+
+/// How an attempt ended, before it is written as a report.
+struct Outcome {
+    end: End,
+    found: Found,
+    /// How long there was a process.
+    ran: Duration,
+}
+
+impl Outcome {
+    fn of(end: End, note: Option<String>, ran: Duration) -> Outcome {
+        Outcome { end, found: Found { findings: Vec::new(), note }, ran }
+    }
+
+    fn not_started(reason: String) -> Outcome {
+        Outcome::of(End::NotStarted { reason }, None, Duration::ZERO)
+    }
+}
+
+/// Works on a lease until its process and all that it left are gone. Never fails: how it went is what it reports.
+pub async fn work(bench: &Bench, lease: Lease, mut view: View) -> Parcel {
+    let id = AttemptId { job: lease.job, attempt: lease.attempt };
+    let log = Arc::new(Log::new(Spool::new(bench.home.log(id)), lease.task.log_limit));
+    let mut upload = Upload::new(bench.master.clone(), lease.token.clone(), log.clone(), 0);
+    let outcome = tokio::select! {
+        biased;
+        outcome = in_workspace(bench, id, &lease, &mut view.halt, &log) => outcome,
+        never = guard(bench, &lease, view.term) => match never {},
+        never = upload.live() => match never {},
+    };
+    let Outcome { end, found, ran } = outcome;
+    tracing::debug!("ended: {end}");
+    let ran = Span(ran);
+    let log_size = log.len();
+    let token = lease.token;
+    let mut report = Report { token, end, ran, findings: found.findings, note: found.note, log_size, log: None };
+    let mut sent = upload.sent();
+    if let Some(why) = upload.refused() {
+        add_note(&mut report, &format!("the log ends early: {why}"));
+        sent = log_size;
+    }
+    Parcel::new(id, report, log, sent)
+}
+
+/// Sees that a task that must never overlap ends before its lease.
+async fn guard(bench: &Bench, lease: &Lease, term: watch::Receiver<Term>) -> Infallible {
+    if lease.task.exclusive { bench.leases.guard(&lease.token, term).await } else { std::future::pending().await }
+}
+
+async fn in_workspace(
+    bench: &Bench,
+    id: AttemptId,
+    lease: &Lease,
+    halt: &mut watch::Receiver<Option<Halt>>,
+    log: &Arc<Log>,
+) -> Outcome {
+    // Told to stop before anything was made.
+    if let Some(halt) = halt.borrow().clone() {
+        return Outcome::of(halt.end(), halt.note(), Duration::ZERO);
+    }
+    let (folder, order) = (bench.home.workspace(id), lease.clone());
+    let workspace = match blocking(move || Workspace::make(folder, &order)).await {
+        Ok(workspace) => workspace,
+        Err(reason) => return Outcome::not_started(reason),
+    };
+    let ending = run(bench, id, lease, &workspace, halt, log).await;
+    bench.groups.ended(id);
+    let (formats, log) = (lease.task.results.clone(), log.clone());
+    blocking(move || {
+        log.close();
+        let outcome = match ending {
+            Ok((ending, ran)) => outcome(ending, ran, &formats, &workspace),
+            Err(reason) => Outcome::not_started(reason),
+        };
+        if let Err(e) = workspace.remove() {
+            // It is tried again at the next start.
+            tracing::warn!(job.id = %id.job, attempt = id.attempt, "cannot remove the workspace: {e}");
+        }
+        outcome
+    })
+    .await
+}
+
+/// Starts the process and sees it to its end; the error is the reason why there was none.
+async fn run(
+    bench: &Bench,
+    id: AttemptId,
+    lease: &Lease,
+    workspace: &Workspace,
+    halt: &mut watch::Receiver<Option<Halt>>,
+    log: &Arc<Log>,
+) -> Result<(Ending, Duration), String> {
+    let order = Order {
+        argv: lease.task.run.clone(),
+        env: environment::build(&bench.settings, lease, workspace),
+        folder: workspace.folder.clone(),
+        record: bench.home.group(id),
+    };
+    let started = bench.spawner.start(order).await?;
+    let begun = Instant::now();
+    let clocks = Clocks {
+        total: lease.task.timeout.0,
+        no_output: lease.task.no_output_timeout.map(|span| span.0),
+        grace: lease.task.grace.0,
+    };
+    let ending = process::run(started, clocks, halt, log).await;
+    groups::forget(&bench.home, id);
+    let ran = begun.elapsed();
+    ending.map(|ending| (ending, ran)).map_err(|e| format!("the process could not be watched: {e}"))
+}
+
+fn outcome(ending: Ending, ran: Duration, formats: &[ResultFormat], workspace: &Workspace) -> Outcome {
+    match ending {
+        Ending::Itself(Status::Exited(code)) => {
+            Outcome { end: End::Exited { code }, found: results::of(formats, &workspace.results(), code), ran }
+        }
+        Ending::Itself(Status::Signalled(signal)) => Outcome::of(End::Signalled { signal }, None, ran),
+        Ending::Quota(quota) => Outcome::of(End::TimedOut { quota }, None, ran),
+        Ending::Halted(halt) => Outcome::of(halt.end(), halt.note(), ran),
+        // The worker's fault, not the task's: it is tried again, from the system's budget.
+        Ending::Mute(reason) => Outcome::of(End::HandedBack, Some(reason), ran),
+    }
+}
+
+/// Runs what waits for the disk where it holds up nobody else.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(e) => match e.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime shuts down, and nobody waits for the value.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}

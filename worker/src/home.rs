@@ -1,0 +1,150 @@
+//! A worker's own folder, and its lock: two workers never share one.
+//!
+//! ```text
+//! lock       held as long as the worker lives
+//! work/      a folder for each running attempt, removed after it
+//! logs/      what running attempts have printed, as far as it is not small
+//! groups/    which process groups run, so that a later worker can end what an earlier one left
+//! reports/   how attempts ended, where the master has not yet taken the report
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use model::JobId;
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::workspace::remove_tree;
+
+/// A worker's folder, locked.
+#[derive(Debug)]
+pub struct Home {
+    root: PathBuf,
+    _lock: Flock<File>,
+}
+
+/// Names one attempt in file names and log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptId {
+    pub job: JobId,
+    /// 1 for the first.
+    pub attempt: u32,
+}
+
+impl std::fmt::Display for AttemptId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.job, self.attempt)
+    }
+}
+
+impl std::str::FromStr for AttemptId {
+    type Err = ();
+
+    /// Reads a file name back.
+    fn from_str(text: &str) -> Result<AttemptId, ()> {
+        let (job, attempt) = text.split_once('.').ok_or(())?;
+        Ok(AttemptId { job: job.parse().map_err(drop)?, attempt: attempt.parse().map_err(drop)? })
+    }
+}
+
+impl Home {
+    /// Makes what is missing of the folder and locks it; fails while another worker has it.
+    pub fn open(dir: &Path) -> anyhow::Result<Home> {
+        for part in ["work", "logs", "groups", "reports"] {
+            let path = dir.join(part);
+            fs::create_dir_all(&path).with_context(|| format!("cannot make the folder {}", path.display()))?;
+        }
+        // A job's process works elsewhere, so a relative path would lead it astray.
+        let root = fs::canonicalize(dir).with_context(|| format!("cannot find the folder {}", dir.display()))?;
+        let path = root.join("lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Home { root, _lock: lock }),
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
+                bail!("another worker works in {}; give this one a folder of its own (`dir`)", root.display())
+            }
+            Err((_, e)) => Err(e).with_context(|| format!("cannot lock {}", path.display())),
+        }
+    }
+
+    /// Removes what an earlier worker left: workspaces, and logs without a report that waits to be sent.
+    pub fn clear(&self) -> io::Result<()> {
+        for entry in fs::read_dir(self.workspaces())? {
+            let path = entry?.path();
+            if let Err(e) = remove_tree(&path) {
+                tracing::warn!("cannot remove the old workspace {}: {e}", path.display());
+            }
+        }
+        let kept = self.attempts_in("reports")?;
+        for entry in fs::read_dir(self.root.join("logs"))? {
+            let entry = entry?;
+            let owner: Option<AttemptId> = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            if owner.is_none_or(|id| kept.binary_search(&id).is_err()) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The folder of all workspaces.
+    pub fn workspaces(&self) -> PathBuf {
+        self.root.join("work")
+    }
+
+    pub fn workspace(&self, id: AttemptId) -> PathBuf {
+        self.root.join("work").join(id.to_string())
+    }
+
+    pub fn log(&self, id: AttemptId) -> PathBuf {
+        self.root.join("logs").join(id.to_string())
+    }
+
+    pub fn group(&self, id: AttemptId) -> PathBuf {
+        self.root.join("groups").join(id.to_string())
+    }
+
+    pub fn report(&self, id: AttemptId) -> PathBuf {
+        self.root.join("reports").join(id.to_string())
+    }
+
+    /// The names of what lies in one of the folders; a file that is no attempt's is not ours and is left alone.
+    pub fn attempts_in(&self, part: &str) -> io::Result<Vec<AttemptId>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(self.root.join(part))? {
+            if let Some(id) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
+                found.push(id);
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_workers_never_share_a_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(dir.path()).unwrap();
+        let refusal = Home::open(dir.path()).unwrap_err().to_string();
+        assert!(refusal.starts_with("another worker works in "), "{refusal}");
+        drop(home);
+        Home::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn an_attempt_is_read_from_its_file_name() {
+        let id = AttemptId { job: JobId::of("1", "t", "i", "x", "noarch"), attempt: 7 };
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert!("lock".parse::<AttemptId>().is_err());
+    }
+}

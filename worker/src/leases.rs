@@ -1,0 +1,118 @@
+//! The leases this worker holds: from the claim until the master has the report.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until};
+
+use crate::halt::Halt;
+
+/// All of them, by token.
+#[derive(Debug, Default)]
+pub struct Leases {
+    held: Mutex<BTreeMap<String, Held>>,
+    /// Wakes the renewal when the first one comes.
+    came: Notify,
+}
+
+#[derive(Debug)]
+struct Held {
+    term: watch::Sender<Term>,
+    halt: watch::Sender<Option<Halt>>,
+}
+
+/// How long a lease holds, by this machine's monotonic clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Term {
+    /// Counted from before the request that granted or renewed it: the master's clock cannot have started earlier.
+    pub until: Instant,
+    pub length: Duration,
+}
+
+/// What the job that a lease is for sees of it.
+#[derive(Debug)]
+pub struct View {
+    pub term: watch::Receiver<Term>,
+    pub halt: watch::Receiver<Option<Halt>>,
+}
+
+impl Leases {
+    fn held(&self) -> MutexGuard<'_, BTreeMap<String, Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a lease in; none where it is held already.
+    pub fn take(&self, token: &str, term: Term) -> Option<View> {
+        let mut held = self.held();
+        if held.contains_key(token) {
+            return None;
+        }
+        let (term, see_term) = watch::channel(term);
+        let (halt, see_halt) = watch::channel(None);
+        held.insert(token.to_owned(), Held { term, halt });
+        self.came.notify_one();
+        Some(View { term: see_term, halt: see_halt })
+    }
+
+    /// Lets a lease go: it was lost, or the master has its report.
+    pub fn release(&self, token: &str) {
+        self.held().remove(token);
+    }
+
+    pub fn tokens(&self) -> Vec<String> {
+        self.held().keys().cloned().collect()
+    }
+
+    /// Returns when there is, or in this moment was, a lease.
+    pub async fn some(&self) {
+        while self.held().is_empty() {
+            self.came.notified().await;
+        }
+    }
+
+    pub fn renewed(&self, token: &str, term: Term) {
+        if let Some(held) = self.held().get(token) {
+            held.term.send_replace(term);
+        }
+    }
+
+    /// Stops the job of a lease, if it still runs. The first reason counts.
+    pub fn halt(&self, token: &str, halt: Halt) {
+        if let Some(held) = self.held().get(token) {
+            held.halt(halt);
+        }
+    }
+
+    pub fn halt_all(&self, halt: &Halt) {
+        self.held().values().for_each(|held| held.halt(halt.clone()));
+    }
+
+    /// Never returns; stops the job of a lease while there is time to do so, if it is not renewed.
+    ///
+    /// TERM comes a quarter of the term before its end, KILL an eighth later at most.
+    pub async fn guard(&self, token: &str, mut term: watch::Receiver<Term>) -> Infallible {
+        loop {
+            let Term { until, length } = *term.borrow_and_update();
+            tokio::select! {
+                () = sleep_until(until - length / 4) => {
+                    self.halt(token, Halt::LeaseEnds { grace: length / 8 });
+                    return std::future::pending().await;
+                }
+                changed = term.changed() => if changed.is_err() { return std::future::pending().await },
+            }
+        }
+    }
+}
+
+impl Held {
+    fn halt(&self, halt: Halt) {
+        self.halt.send_if_modified(|now| {
+            let first = now.is_none();
+            now.get_or_insert(halt);
+            first
+        });
+    }
+}

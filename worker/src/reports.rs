@@ -1,0 +1,251 @@
+//! Brings reports to the master: all that are ready in one request, and again until it has taken them.
+//!
+//! One request is out at a time, and whoever ends meanwhile goes with the next. A report that the master cannot take
+//! now is put on disk and tried again for ever; one that it refuses as nonsense is put aside (`reports/*.refused`), so
+//! that it never holds up the others.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use model::lease::Receipt;
+use net::{Backoff, ClientError};
+use tokio::sync::{mpsc, watch};
+
+use crate::home::Home;
+use crate::leases::Leases;
+use crate::master::Master;
+use crate::parcel::{Parcel, TRAVELS_ALONG, add_note};
+use crate::upload::Upload;
+
+/// Reports in one request at most, and roughly how many bytes.
+const MOST: usize = 256;
+const WEIGHT: usize = 1024 * 1024;
+
+/// Where ended attempts are handed in.
+#[derive(Clone, Debug)]
+pub struct Reports {
+    queue: mpsc::UnboundedSender<Parcel>,
+    courier: Arc<Courier>,
+}
+
+/// What delivery needs.
+#[derive(Debug)]
+struct Courier {
+    home: Arc<Home>,
+    master: Master,
+    leases: Arc<Leases>,
+    /// Reports handed in and not yet taken by the master.
+    unsent: watch::Sender<usize>,
+    /// Whether a report goes to disk before it is tried: while the master is away, and before the worker ends.
+    careful: AtomicBool,
+}
+
+impl Reports {
+    /// Starts to deliver, and begins with what an earlier worker left.
+    pub fn start(home: Arc<Home>, master: Master, leases: Arc<Leases>) -> anyhow::Result<Reports> {
+        let (queue, parcels) = mpsc::unbounded_channel();
+        let courier =
+            Arc::new(Courier { home, master, leases, unsent: watch::Sender::new(0), careful: AtomicBool::new(false) });
+        let reports = Reports { queue, courier };
+        for id in reports.courier.home.attempts_in("reports")? {
+            match Parcel::left(&reports.courier.home, id) {
+                Ok(parcel) => {
+                    tracing::info!(job.id = %id.job, attempt = id.attempt, "sends a report that an earlier worker left");
+                    reports.hand_in(parcel);
+                }
+                Err(e) => tracing::error!(job.id = %id.job, attempt = id.attempt, "a kept report is lost: {e:#}"),
+            }
+        }
+        tokio::spawn(deliver(reports.courier.clone(), parcels));
+        Ok(reports)
+    }
+
+    /// Takes a report over. Returns at once.
+    pub fn hand_in(&self, mut parcel: Parcel) {
+        if self.courier.careful.load(Ordering::Relaxed) {
+            parcel.keep(&self.courier.home);
+        }
+        self.courier.unsent.send_modify(|n| *n += 1);
+        if parcel.unsent() <= TRAVELS_ALONG {
+            self.post(parcel);
+        } else {
+            let this = self.clone();
+            tokio::spawn(async move {
+                let parcel = this.courier.send_log_ahead(parcel).await;
+                this.post(parcel);
+            });
+        }
+    }
+
+    fn post(&self, parcel: Parcel) {
+        // Delivery ends only with the runtime.
+        let _ = self.queue.send(parcel);
+    }
+
+    /// From now on every report goes to disk first.
+    pub fn be_careful(&self) {
+        self.courier.careful.store(true, Ordering::Relaxed);
+    }
+
+    /// How many the master has not yet taken.
+    pub fn unsent(&self) -> usize {
+        *self.courier.unsent.borrow()
+    }
+
+    /// Waits until the master has taken enough for `most` to be left.
+    pub async fn at_most(&self, most: usize) {
+        // The sender lives in `self`.
+        let _ = self.courier.unsent.subscribe().wait_for(|n| *n <= most).await;
+    }
+}
+
+fn backoff() -> Backoff {
+    Backoff::new(Duration::from_millis(100), Duration::from_secs(10))
+}
+
+async fn deliver(courier: Arc<Courier>, mut parcels: mpsc::UnboundedReceiver<Parcel>) {
+    let mut waiting = VecDeque::new();
+    let mut backoff = backoff();
+    // After a refusal, this many go one by one, to find the one that is meant.
+    let mut singly = 0_usize;
+    loop {
+        if waiting.is_empty() {
+            match parcels.recv().await {
+                Some(parcel) => waiting.push_back(parcel),
+                None => return,
+            }
+        }
+        while let Ok(parcel) = parcels.try_recv() {
+            waiting.push_back(parcel);
+        }
+        let batch = take_batch(&mut waiting, if singly > 0 { 1 } else { MOST });
+        singly = singly.saturating_sub(1);
+        match courier.send(batch).await {
+            Sent::Taken => backoff.reset(),
+            Sent::Refused(batch) => {
+                singly = batch.len();
+                put_back(&mut waiting, batch);
+            }
+            Sent::Later { batch, why } => {
+                if singly == 0 {
+                    tracing::debug!(reports = batch.len() + waiting.len(), "cannot send reports yet: {why}");
+                }
+                put_back(&mut waiting, batch);
+                waiting.iter_mut().for_each(|parcel| parcel.keep(&courier.home));
+                backoff.wait().await;
+            }
+        }
+    }
+}
+
+fn take_batch(waiting: &mut VecDeque<Parcel>, most: usize) -> Vec<Parcel> {
+    let mut weight = 0;
+    let mut count = 0;
+    for parcel in waiting.iter().take(most) {
+        weight += parcel.weight();
+        if count > 0 && weight > WEIGHT {
+            break;
+        }
+        count += 1;
+    }
+    waiting.drain(..count).collect()
+}
+
+fn put_back(waiting: &mut VecDeque<Parcel>, batch: Vec<Parcel>) {
+    batch.into_iter().rev().for_each(|parcel| waiting.push_front(parcel));
+}
+
+/// What became of a batch.
+enum Sent {
+    Taken,
+    /// One of several is nonsense to the master.
+    Refused(Vec<Parcel>),
+    Later {
+        batch: Vec<Parcel>,
+        why: String,
+    },
+}
+
+impl Courier {
+    async fn send(&self, batch: Vec<Parcel>) -> Sent {
+        let reports = batch.iter().map(Parcel::sealed).collect();
+        match self.master.finish(reports).await {
+            Ok(finished) if finished.reports.len() == batch.len() => {
+                batch.into_iter().zip(finished.reports).for_each(|(parcel, receipt)| self.settle(parcel, receipt));
+                Sent::Taken
+            }
+            Ok(finished) => {
+                let (got, want) = (finished.reports.len(), batch.len());
+                Sent::Later { batch, why: format!("the master answered {got} of {want} reports") }
+            }
+            Err(ClientError::Refused { status: 410, .. }) => {
+                batch.into_iter().for_each(|parcel| self.settle(parcel, Receipt::Gone));
+                Sent::Taken
+            }
+            Err(ClientError::Unavailable(why)) => Sent::Later { batch, why },
+            // The token, or the address, is wrong: nothing that is wrong with these reports.
+            Err(ClientError::Refused { status: 401 | 403 | 404 | 405, detail }) => Sent::Later { batch, why: detail },
+            Err(ClientError::Refused { status, detail }) => {
+                if batch.len() > 1 {
+                    return Sent::Refused(batch);
+                }
+                batch.into_iter().for_each(|parcel| self.put_aside(parcel, status, &detail));
+                Sent::Taken
+            }
+        }
+    }
+
+    fn settle(&self, parcel: Parcel, receipt: Receipt) {
+        let id = parcel.id;
+        match receipt {
+            Receipt::Accepted => {
+                tracing::debug!(job.id = %id.job, attempt = id.attempt, "reported: {}", parcel.report.end)
+            }
+            Receipt::Gone => tracing::info!(
+                job.id = %id.job, attempt = id.attempt,
+                "the lease was lost before the report came ({}); it is kept for the record only", parcel.report.end
+            ),
+        }
+        self.leases.release(&parcel.report.token);
+        parcel.delivered(&self.home);
+        self.unsent.send_modify(|n| *n -= 1);
+    }
+
+    /// For a person to look at. The lease runs out, and the attempt counts as lost.
+    fn put_aside(&self, mut parcel: Parcel, status: u16, detail: &str) {
+        let id = parcel.id;
+        tracing::error!(job.id = %id.job, attempt = id.attempt, "the master refused a report ({status}): {detail}");
+        parcel.keep(&self.home);
+        let path = self.home.report(id);
+        if let Err(e) = fs::rename(&path, format!("{}.refused", path.display())) {
+            tracing::warn!(job.id = %id.job, attempt = id.attempt, "cannot put a refused report aside: {e}");
+        }
+        self.leases.release(&parcel.report.token);
+        self.unsent.send_modify(|n| *n -= 1);
+    }
+
+    /// Sends so much of a long log that the rest can travel with the report.
+    async fn send_log_ahead(&self, mut parcel: Parcel) -> Parcel {
+        let token = parcel.report.token.clone();
+        let mut upload = Upload::new(self.master.clone(), token, parcel.log.clone(), parcel.sent);
+        let mut backoff = backoff();
+        while upload.refused().is_none() && parcel.unsent() > TRAVELS_ALONG {
+            match upload.piece().await {
+                Ok(()) => backoff.reset(),
+                Err(_) => {
+                    parcel.keep(&self.home);
+                    backoff.wait().await;
+                }
+            }
+            parcel.sent = upload.sent();
+        }
+        if let Some(why) = upload.refused() {
+            add_note(&mut parcel.report, &format!("the log ends early: {why}"));
+            parcel.sent = parcel.log.len();
+        }
+        parcel
+    }
+}

@@ -1,0 +1,216 @@
+//! A worker from its start to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use model::End;
+use model::Span;
+use model::lease::{Lease, Report, Worker};
+use net::{Client, Secret};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
+use crate::attempt::{self, Bench};
+use crate::claim::{Claims, Granted};
+use crate::groups::{self, Sweeper};
+use crate::halt::Halt;
+use crate::home::{AttemptId, Home};
+use crate::leases::{Leases, Term};
+use crate::log::Log;
+use crate::master::Master;
+use crate::parcel::Parcel;
+use crate::renew;
+use crate::reports::Reports;
+use crate::spawner::Spawner;
+use crate::spool::Spool;
+use crate::{Settings, Stop};
+
+/// How long a worker that must stop now still tries to send its reports; the next one sends what is left.
+const LAST_TRY: Duration = Duration::from_secs(10);
+
+/// How many reports may wait for each slot before the worker asks for no more work.
+const BACKLOG: usize = 16;
+
+/// A running worker.
+struct Running {
+    bench: Arc<Bench>,
+    reports: Reports,
+    stop: Stop,
+    /// Cancelled when no more work is to be taken, for whichever reason.
+    enough: CancellationToken,
+    jobs: TaskTracker,
+}
+
+/// Works until told to stop. Fails only where it cannot begin: the folder, the token, the name of the master.
+pub async fn run(settings: Settings, token: Secret, stop: Stop) -> anyhow::Result<()> {
+    let home = Arc::new(Home::open(&settings.dir)?);
+    let left = groups::clear(&home).await.context("cannot end what an earlier worker left running")?;
+    if left > 0 {
+        tracing::warn!(worker = %settings.name, processes = left, "killed what an earlier worker had left running");
+    }
+    home.clear().context("cannot clear what an earlier worker left")?;
+
+    let client = Client::new(settings.master.clone(), token).context("cannot make the client of the master")?;
+    let master = Master::new(client, presented(&settings));
+    let leases = Arc::new(Leases::default());
+    let reports = Reports::start(home.clone(), master.clone(), leases.clone())?;
+    let spawner = Spawner::new().context("cannot start the thread that starts processes")?;
+    let (term, see_term) = watch::channel(Duration::from_secs(60));
+    let alone = settings.control_loss_grace.0;
+    let renewal = tokio::spawn(renew::run(leases.clone(), master.clone(), see_term, alone));
+    tracing::info!(worker = %settings.name, slots = settings.slots, master = %settings.master, "asks for work");
+
+    let groups = Sweeper::start(home.clone());
+    let bench = Arc::new(Bench { settings, home, master, leases, spawner, groups });
+    let enough = stop.graceful.child_token();
+    let watch = tokio::spawn(watch_stop(stop.clone(), enough.clone(), bench.leases.clone(), reports.clone()));
+    let running = Running { bench, reports, stop, enough, jobs: TaskTracker::new() };
+    running.claim(term).await;
+    running.wind_up().await;
+    renewal.abort();
+    watch.abort();
+    Ok(())
+}
+
+/// Passes on the wish to stop: no more work at either, and the end of what runs when it is to be now.
+async fn watch_stop(stop: Stop, enough: CancellationToken, leases: Arc<Leases>, reports: Reports) {
+    tokio::select! {
+        () = stop.graceful.cancelled() => reports.be_careful(),
+        () = stop.now.cancelled() => {}
+    }
+    stop.now.cancelled().await;
+    reports.be_careful();
+    enough.cancel();
+    leases.halt_all(&Halt::WorkerStops);
+}
+
+fn presented(settings: &Settings) -> Worker {
+    Worker {
+        name: settings.name.clone(),
+        incarnation: net::clock::uuid(),
+        slots: settings.slots,
+        labels: settings.labels.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+impl Running {
+    /// Takes work until told to stop.
+    async fn claim(&self, term: watch::Sender<Duration>) {
+        let slots = usize::try_from(self.bench.settings.slots).unwrap_or(Semaphore::MAX_PERMITS).max(1);
+        let free = Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS)));
+        let mut claims = Claims::new(self.bench.master.clone(), self.enough.clone());
+        while let Some(mut permits) = self.free_slots(&free, slots * BACKLOG).await {
+            let wanted = u32::try_from(permits.len()).unwrap_or(u32::MAX);
+            let granted = claims.next(wanted).await;
+            term.send_replace(granted.term.length);
+            self.begin(granted, &mut permits).await;
+        }
+    }
+
+    /// Waits for a free slot and takes all there are; none when the worker is to stop.
+    async fn free_slots(&self, free: &Arc<Semaphore>, backlog: usize) -> Option<Vec<OwnedSemaphorePermit>> {
+        let first = tokio::select! {
+            biased;
+            () = self.enough.cancelled() => return None,
+            first = async {
+                // A master that gives work and takes no reports would have us work for nothing.
+                self.reports.at_most(backlog).await;
+                free.clone().acquire_owned().await
+            } => first,
+        };
+        let mut permits = vec![first.ok()?];
+        while let Ok(permit) = free.clone().try_acquire_owned() {
+            permits.push(permit);
+        }
+        Some(permits)
+    }
+
+    async fn begin(&self, granted: Granted, permits: &mut Vec<OwnedSemaphorePermit>) {
+        for lease in granted.leases {
+            let fresh = self.fresh(&lease, granted.term).await;
+            let Some(view) = self.bench.leases.take(&lease.token, fresh.unwrap_or(granted.term)) else {
+                continue;
+            };
+            // A job that is told to stop before it began is handed back without a process.
+            if fresh.is_none() {
+                self.bench.leases.halt(&lease.token, Halt::LeaseEnds { grace: Duration::ZERO });
+            } else if self.enough.is_cancelled() {
+                self.bench.leases.halt(&lease.token, Halt::WorkerStops);
+            }
+            // A master that gives more than was asked for gets it done all the same.
+            let slot = permits.pop();
+            let (bench, reports) = (self.bench.clone(), self.reports.clone());
+            let span = tracing::info_span!(
+                "attempt", job.id = %lease.job, attempt = lease.attempt, worker = %self.bench.settings.name
+            );
+            self.jobs.spawn(work(bench, reports, lease, view, slot).instrument(span));
+        }
+    }
+
+    /// A task that must never overlap starts only under a lease that is known to hold for a while.
+    async fn fresh(&self, lease: &Lease, term: Term) -> Option<Term> {
+        if !lease.task.exclusive || term.until > Instant::now() + term.length / 2 {
+            return Some(term);
+        }
+        let asked = Instant::now();
+        let renewed = self.bench.master.renew(vec![lease.token.clone()], Duration::from_secs(5)).await;
+        match renewed {
+            Ok(renewed) if !renewed.leases.contains(&model::lease::Hold::Gone) => {
+                Some(Term { until: asked + renewed.term.0, length: renewed.term.0 })
+            }
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    /// Sees running jobs to their end, and their reports to the master.
+    async fn wind_up(self) {
+        let name = &self.bench.settings.name;
+        self.jobs.close();
+        tracing::info!(worker = %name, jobs = self.jobs.len(), "takes no more work");
+        self.jobs.wait().await;
+        let patience = async {
+            let alone = self.bench.settings.control_loss_grace.0;
+            let stopped = timeout(alone, self.stop.now.cancelled()).await;
+            if stopped.is_ok() {
+                tokio::time::sleep(LAST_TRY.min(alone)).await;
+            }
+        };
+        tokio::select! {
+            () = self.reports.at_most(0) => tracing::info!(worker = %name, "stopped, and every report is delivered"),
+            () = patience => tracing::warn!(
+                worker = %name, reports = self.reports.unsent(),
+                "stopped with reports that the master has not taken; they are kept for the next start"
+            ),
+        }
+    }
+}
+
+/// One job, and its slot until its process is gone.
+async fn work(
+    bench: Arc<Bench>,
+    reports: Reports,
+    lease: Lease,
+    view: crate::leases::View,
+    slot: Option<OwnedSemaphorePermit>,
+) {
+    let (id, token) = (AttemptId { job: lease.job, attempt: lease.attempt }, lease.token.clone());
+    let attempt = {
+        let bench = bench.clone();
+        tokio::spawn(async move { attempt::work(&bench, lease, view).await }.in_current_span())
+    };
+    let parcel = attempt.await.unwrap_or_else(|e| {
+        // A fault of ours. The attempt must end all the same, or its lease would be renewed for ever.
+        tracing::error!(job.id = %id.job, attempt = id.attempt, "the worker failed at this job: {e}");
+        let note = Some("the worker itself failed at this job; its log says more".to_owned());
+        let (end, ran) = (End::HandedBack, Span::default());
+        let report = Report { token, end, ran, findings: Vec::new(), note, log_size: 0, log: None };
+        Parcel::new(id, report, Arc::new(Log::new(Spool::new(bench.home.log(id)), 0)), 0)
+    });
+    reports.hand_in(parcel);
+    drop(slot);
+}

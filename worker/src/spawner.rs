@@ -1,0 +1,134 @@
+//! The one thread that starts processes.
+//!
+//! A process asks the kernel to be killed when its parent dies, and for the kernel the parent is the *thread* that
+//! started it. So this thread must outlive every process: it ends only when the last handle to it is gone, and every
+//! running attempt holds one.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+
+use nix::fcntl::OFlag;
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::Pid;
+use tokio::sync::oneshot;
+
+use crate::leader::Leader;
+
+/// What to start, and where.
+#[derive(Debug)]
+pub struct Order {
+    pub argv: Vec<String>,
+    /// The whole environment.
+    pub env: BTreeMap<String, String>,
+    pub folder: PathBuf,
+    /// Where the new process writes down who it is, before it becomes the job's program.
+    pub record: PathBuf,
+}
+
+/// A process that was started.
+#[derive(Debug)]
+pub struct Started {
+    pub leader: Leader,
+    /// What it prints, both streams in one.
+    pub output: OwnedFd,
+}
+
+struct Request {
+    order: Order,
+    runtime: tokio::runtime::Handle,
+    answer: oneshot::Sender<Result<Started, String>>,
+}
+
+/// A handle to the thread.
+#[derive(Clone, Debug)]
+pub struct Spawner {
+    requests: mpsc::Sender<Request>,
+}
+
+impl Spawner {
+    pub fn new() -> io::Result<Spawner> {
+        let (requests, orders) = mpsc::channel::<Request>();
+        thread::Builder::new().name("spawner".to_owned()).spawn(move || {
+            for Request { order, runtime, answer } in orders {
+                let _context = runtime.enter();
+                // Nobody waits any more: the leader is dropped, and that ends it.
+                let _ = answer.send(start(&order));
+            }
+        })?;
+        Ok(Spawner { requests })
+    }
+
+    /// Starts a process; the error is a reason for people.
+    pub async fn start(&self, order: Order) -> Result<Started, String> {
+        let (answer, started) = oneshot::channel();
+        let runtime = tokio::runtime::Handle::current();
+        let gone = || "the thread that starts processes has ended".to_owned();
+        self.requests.send(Request { order, runtime, answer }).map_err(|_| gone())?;
+        started.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+fn start(order: &Order) -> Result<Started, String> {
+    let (program, arguments) = order.argv.split_first().ok_or("the task's `run` is empty")?;
+    let record = File::create(&order.record).map_err(|e| format!("cannot write {}: {e}", order.record.display()))?;
+    spawn(order, program, arguments, record).map_err(|e| {
+        // There is no process, so its record goes; at worst it is found to be void at the next start.
+        let _ = fs::remove_file(&order.record);
+        match e.kind() {
+            io::ErrorKind::NotFound => {
+                format!("cannot run '{program}': no such program, or its interpreter is missing")
+            }
+            _ => format!("cannot run '{program}': {e}"),
+        }
+    })
+}
+
+fn spawn(order: &Order, program: &str, arguments: &[String], record: File) -> io::Result<Started> {
+    let (output, input) = io::pipe()?;
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(&order.env)
+        .current_dir(&order.folder)
+        .stdin(Stdio::null())
+        .stdout(input.try_clone()?)
+        .stderr(input)
+        .process_group(0);
+    before_exec(&mut command, record);
+    let child = command.spawn()?;
+    let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
+    Ok(Started { leader: Leader::new(pid)?, output: output.into() })
+}
+
+#[expect(unsafe_code, reason = "the parent-death signal can only be asked for between fork and exec")]
+fn before_exec(command: &mut Command, record: File) {
+    let worker = Pid::this();
+    // SAFETY: `announce` makes system calls on memory of its own; it takes no lock and allocates nothing.
+    unsafe {
+        command.pre_exec(move || announce(worker, record.as_fd()));
+    }
+}
+
+/// In the new process: die with the worker, and leave a record by which a later worker finds the group.
+fn announce(worker: Pid, record: BorrowedFd<'_>) -> io::Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    // The worker may have died before we asked; then nobody would tell us.
+    if nix::unistd::getppid() != worker {
+        return Err(nix::errno::Errno::ESRCH.into());
+    }
+    let stat = nix::fcntl::open(c"/proc/self/stat", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let mut line = [0; 512];
+    let length = nix::unistd::read(&stat, &mut line)?;
+    nix::unistd::write(record, &line[..length])?;
+    Ok(())
+}
