@@ -29,6 +29,8 @@ const MAX_RESULTS: usize = 10_000;
 
 #[derive(Deserialize)]
 struct Document {
+    // Read so, the key must be there; its value may be empty.
+    #[serde(deserialize_with = "Option::deserialize")]
     results: Option<Vec<Spanned<Value>>>,
 }
 
