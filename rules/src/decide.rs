@@ -1,13 +1,14 @@
 //! What the rules make of one event: the jobs, and for each rule why or why not.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use model::operator::VerdictView;
 use model::{Event, NOARCH, NewJob, Time};
 
 use crate::configuration::Configuration;
 use crate::kind::wrong_topic;
-use crate::make::{Maker, Wish};
+use crate::make::{Maker, Same, Wish, same};
 use crate::rule::{Rule, Source};
 use crate::seen::Seen;
 use crate::when::Document;
@@ -45,25 +46,18 @@ impl From<Verdict> for VerdictView {
     }
 }
 
-/// One job is asked for once for one event: the same task, item type, item and arch.
-type Same = (String, String, String, String);
-
-fn same(job: &NewJob) -> Same {
-    (job.task.clone(), job.item_type.clone(), job.item.clone(), job.arch.clone())
-}
-
 impl Configuration {
     /// The jobs that an event calls for; they expire from `now` on.
     pub fn decide(&self, event: &Event, now: Time) -> Decision {
         let seen = Seen::new(event, self.kinds().len());
         let mut decision = Decision::default();
-        let mut asked = HashMap::new();
+        let mut asked = HashSet::new();
         for rule in self.rules() {
             let Some(wish) = self.wish(rule, &seen, now) else { continue };
             decision.matched.push(rule.name.clone());
             decision.unrendered.extend(wish.unrendered.iter().map(|what| format!("rule {}: {what}", rule.name)));
             for job in wish.jobs {
-                if asked.insert(same(&job), ()).is_none() {
+                if asked.insert(same(&job)) {
                     decision.jobs.push(job);
                 }
             }
@@ -85,9 +79,14 @@ impl Configuration {
         };
         let (mut jobs, mut why) = (Vec::new(), wish.unrendered);
         for job in wish.jobs {
-            match *asked.entry(same(&job)).or_insert(&rule.name) {
-                first if first == rule.name => jobs.push(job),
-                first => why.push(format!("{} is already asked for by rule {first}", named(&job))),
+            match asked.entry(same(&job)) {
+                Entry::Occupied(first) => {
+                    why.push(format!("{} is already asked for by rule {}", named(&job), first.get()));
+                }
+                Entry::Vacant(place) => {
+                    place.insert(&rule.name);
+                    jobs.push(job);
+                }
             }
         }
         why.insert(0, asks_for(&jobs));

@@ -1,5 +1,7 @@
 //! From a rule that matched to the jobs that it asks for.
 
+use std::collections::HashSet;
+
 use model::{JobId, NOARCH, NewJob, Time};
 use serde_json::{Map, Value};
 
@@ -16,6 +18,13 @@ pub(crate) struct Wish {
     pub jobs: Vec<NewJob>,
     /// What could not be made and why, a sentence each.
     pub unrendered: Vec<String>,
+}
+
+/// One job is asked for once for one event: the same task, item type, item and arch.
+pub(crate) type Same = (String, String, String, String);
+
+pub(crate) fn same(job: &NewJob) -> Same {
+    (job.task.clone(), job.item_type.clone(), job.item.clone(), job.arch.clone())
 }
 
 /// Makes the jobs of one rule for one event.
@@ -56,6 +65,9 @@ impl<'a> Maker<'a> {
                 }
             }
         }
+        // Two elements of a list may well be the same thing.
+        let mut asked = HashSet::new();
+        wish.jobs.retain(|job| asked.insert(same(job)));
         wish
     }
 

@@ -119,7 +119,7 @@ mod tests {
     fn an_author_gets_the_attempts_that_were_asked_for() {
         let policy = author(&["exit:75"], 3);
         let failed = End::Exited { code: 75 };
-        assert_eq!(policy.next(&[failed.clone()]), AGAIN);
+        assert_eq!(policy.next(std::slice::from_ref(&failed)), AGAIN);
         assert_eq!(policy.next(&[failed.clone(), failed.clone()]), AGAIN);
         assert_eq!(policy.next(&[failed.clone(), failed.clone(), failed.clone()]), Retry::Spent);
         assert_eq!(policy.next(&[failed.clone(), End::Exited { code: 1 }]), Retry::Spent);
