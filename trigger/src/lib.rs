@@ -1,6 +1,32 @@
-//! The trigger.
-mod decode;
-mod delivery;
+//! The trigger: bus events in, and on disk before they are acknowledged; the jobs they call for out, to the master.
+//!
+//! One road: a source ([`amqp`], [`jsonl`]) hands deliveries to the [`intake`], which decodes them, asks the rules, and
+//! appends to the [`log`]; the forwarder sends the log to the master. [`record`] is the same without a master. There
+//! is no database here.
+
+use std::sync::Arc;
+
+pub mod amqp;
+pub mod decode;
+pub mod delivery;
+mod forward;
+pub mod intake;
+pub mod jsonl;
 mod line;
 pub mod log;
 mod metrics;
+mod record;
+mod run;
+mod settings;
+
+pub use metrics::Metrics;
+pub use record::{Origin, RecordError, Recording, Summary, record};
+pub use run::run;
+pub use settings::Settings;
+
+/// The configuration that decides now, and its number.
+#[derive(Clone, Debug)]
+pub struct Live {
+    pub generation: u64,
+    pub configuration: Arc<rules::Configuration>,
+}

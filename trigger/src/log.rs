@@ -33,7 +33,8 @@ use model::intake::TriggerCounts;
 use model::{Span, Time};
 use tokio::sync::watch;
 
-pub use layout::Layout;
+pub use layout::{Layout, remove, remove_empty_quarantine};
+pub use projection::is_job_log;
 pub use reader::{Batch, Reader};
 pub use stage::{Decided, Ready, Staged};
 pub use write::CommitError;
@@ -148,6 +149,13 @@ struct Segment {
     began: Time,
     /// What may be read of it.
     len: u64,
+}
+
+impl Extent {
+    /// The oldest record that is still there, or would be.
+    pub fn first(&self) -> u64 {
+        self.segments.first().map_or(self.next, |segment| segment.first)
+    }
 }
 
 impl Shared {

@@ -32,10 +32,6 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn add(counter: &AtomicU64, n: usize) {
-        counter.fetch_add(n as u64, Ordering::Relaxed);
-    }
-
     /// When the last delivery came.
     pub fn last_delivery(&self) -> Option<Time> {
         match self.last_delivery.load(Ordering::Relaxed) {

@@ -69,18 +69,45 @@ impl Layout {
         format!("{}quarantine.jsonl", self.prefix)
     }
 
-    fn lock_file(&self) -> String {
-        format!("{}lock", self.prefix)
+    /// Beside a job log it is that file itself, which nobody puts another in the place of.
+    fn lock_file(&self) -> &str {
+        if self.prefix.is_empty() { "lock" } else { &self.jobs }
     }
 
     /// Keeps every other process out until the answer is dropped, or this process ends in whatever way.
     pub(super) fn lock(&self) -> Result<Flock<File>, OpenError> {
-        let path = self.path(&self.lock_file());
+        let path = self.path(self.lock_file());
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(|e| OpenError::io("open", &path, e))?;
         Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| match e {
             nix::errno::Errno::EWOULDBLOCK => OpenError::Taken(self.folder.clone()),
             e => OpenError::io("lock", &path, io::Error::from(e)),
         })
+    }
+}
+
+/// Removes a log that nobody needs.
+pub fn remove(layout: &Layout) -> io::Result<()> {
+    for name in [layout.active(), layout.quarantine(), layout.jobs.clone()] {
+        remove_file(&layout.path(&name))?;
+    }
+    Ok(())
+}
+
+/// Removes the quarantine if nothing is in it; it is made again when it is needed.
+pub fn remove_empty_quarantine(layout: &Layout) -> io::Result<()> {
+    let path = layout.path(&layout.quarantine());
+    match std::fs::metadata(&path) {
+        Ok(metadata) if metadata.len() == 0 => remove_file(&path),
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+fn remove_file(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
     }
 }

@@ -1,7 +1,6 @@
 //! Opening a log: what is whole is taken over, what is torn is cut off.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use model::Time;
@@ -289,9 +288,4 @@ fn open_quarantine(disk: &dyn Disk, name: &str, end: u64) -> io::Result<(Arc<dyn
     file.cut(len)?;
     file.sync()?;
     Ok((file, len))
-}
-
-/// Whether there is an event log of this layout.
-pub fn exists(layout: &Layout) -> bool {
-    Path::new(&layout.path(&layout.active())).exists()
 }

@@ -3,7 +3,7 @@
 //! Never a truth: what it lacks or holds torn is made again from the event log. Rows are written behind the commit and
 //! synced when a file of the log ends, so a power cut costs a repair and no row.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::sync::Arc;
 
 use model::joblog;
@@ -179,9 +179,11 @@ fn header_line() -> String {
     format!("{}\n", joblog::COLUMNS.join(","))
 }
 
-/// Whether a file begins as a job log does.
-pub fn is_job_log(bytes: &[u8]) -> bool {
-    bytes.starts_with(header_line().as_bytes())
+/// Whether a file is a job log of ours, or empty.
+pub fn is_job_log(file: &mut impl io::Read) -> io::Result<bool> {
+    let mut begin = Vec::new();
+    io::Read::take(file, header_line().len() as u64).read_to_end(&mut begin)?;
+    Ok(begin.is_empty() || begin == header_line().as_bytes())
 }
 
 /// A part of a file as a stream.

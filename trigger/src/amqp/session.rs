@@ -1,0 +1,223 @@
+//! One session: connect, declare, consume, acknowledge, until it is lost or we are asked to stop.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::{FutureExt as _, StreamExt as _};
+use lapin::message::Delivery as Message;
+use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Connection, Consumer};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::connect::{self, connect};
+use super::queue::{self, declare};
+use super::{Ended, Fault, Source, headers};
+use crate::delivery::Delivery;
+use crate::intake::{Intake, MOST, MOST_BYTES, Receipt};
+use crate::metrics::Metrics;
+
+/// How often a quiet session is looked at, and how long it may be quiet before the broker is asked about the queue.
+const LOOK: Duration = Duration::from_secs(15);
+const QUIET: Duration = Duration::from_secs(60);
+
+/// How long the broker may take to answer on an open connection, and how long we wait for it at the end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs one session on one broker.
+pub async fn run(
+    source: &Source,
+    url: &str,
+    intake: &Intake,
+    stop: &CancellationToken,
+    consumed_before: &mut bool,
+) -> Result<Ended, Fault> {
+    let connection = tokio::select! {
+        connection = connect(&source.settings, url, &source.name) => connection?,
+        () = stop.cancelled() => return Ok(Ended::Stopped),
+    };
+    let set_up = tokio::time::timeout(PATIENCE, set_up(&connection, source)).await;
+    let (channel, consumer, queue) =
+        set_up.map_err(|_| Fault::passing("the broker does not answer while the queue is declared"))??;
+    if std::mem::replace(consumed_before, true) {
+        source.metrics.reconnects.fetch_add(1, Ordering::Relaxed);
+    }
+    source.metrics.connected.store(true, Ordering::Relaxed);
+    info!(bus.host = connect::host(url), queue, "consuming queue {queue} at {}", connect::host(url));
+
+    let mut session = Session {
+        connection: &connection,
+        channel,
+        consumer,
+        source: format!("amqp:{queue}").into(),
+        queue,
+        in_hand: VecDeque::new(),
+        last: Instant::now(),
+        waiting_before: false,
+        metrics: &source.metrics,
+    };
+    let ended = session.consume(intake, stop).await;
+    let finished = match &ended {
+        Ok(Ended::Stopped) => session.finish().await,
+        Ok(Ended::IntakeGone) | Err(_) => Ok(()),
+    };
+    // A connection that is lost cannot be closed in order; it is dropped.
+    let closing = connection.close(200, "bye".into());
+    if let Ok(Err(error)) = tokio::time::timeout(PATIENCE, closing).await {
+        debug!("the connection could not be closed in order: {error}");
+    }
+    finished.and(ended)
+}
+
+async fn set_up(connection: &Connection, source: &Source) -> Result<(Channel, Consumer, String), Fault> {
+    let declared = declare(connection, &source.settings, source.alone).await?;
+    let (channel, name) = (declared.channel, declared.name);
+    let prefetch = source.settings.prefetch;
+    channel.basic_qos(prefetch, BasicQosOptions::default()).await.map_err(|e| Fault::of("set the prefetch", &e))?;
+    let how = BasicConsumeOptions { exclusive: source.alone, ..BasicConsumeOptions::default() };
+    let consumer = channel
+        .basic_consume(name.as_str().into(), "".into(), how, FieldTable::default())
+        .await
+        .map_err(|e| Fault::of(&format!("consume queue '{name}'"), &e))?;
+    Ok((channel, consumer, name))
+}
+
+struct Session<'a> {
+    connection: &'a Connection,
+    channel: Channel,
+    consumer: Consumer,
+    source: Arc<str>,
+    queue: String,
+    /// Handed over and not yet acknowledged, in order: the last delivery tag of a batch, and its receipt.
+    in_hand: VecDeque<(u64, Receipt)>,
+    /// When the last delivery came, or the broker last said that there is none.
+    last: Instant,
+    /// Whether messages waited in the queue the last time the broker was asked, though none came.
+    waiting_before: bool,
+    metrics: &'a Metrics,
+}
+
+impl Session<'_> {
+    async fn consume(&mut self, intake: &Intake, stop: &CancellationToken) -> Result<Ended, Fault> {
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(Ended::Stopped),
+                done = oldest(&mut self.in_hand) => match done {
+                    true => self.acknowledge().await?,
+                    false => return Ok(Ended::IntakeGone),
+                },
+                next = self.consumer.next() => {
+                    let (batch, tag, fault) = self.collect(next);
+                    if !batch.is_empty() {
+                        match intake.hand(batch).await {
+                            Some(receipt) => self.in_hand.push_back((tag, receipt)),
+                            None => return Ok(Ended::IntakeGone),
+                        }
+                    }
+                    if let Some(fault) = fault {
+                        return Err(fault);
+                    }
+                }
+                _ = looks.tick() => self.look().await?,
+            }
+        }
+    }
+
+    /// Takes what is at hand, up to the size of a batch; says the last delivery tag, and whether it was the end.
+    fn collect(&mut self, first: Option<lapin::Result<Message>>) -> (Vec<Delivery>, u64, Option<Fault>) {
+        let (mut batch, mut bytes, mut tag, mut next) = (Vec::new(), 0, 0, Some(first));
+        while let Some(item) = next {
+            match item {
+                Some(Ok(message)) => {
+                    tag = message.delivery_tag;
+                    bytes += message.data.len();
+                    if message.redelivered {
+                        self.metrics.redelivered.fetch_add(1, Ordering::Relaxed);
+                    }
+                    let properties = headers::properties(&message.properties, message.redelivered);
+                    let topic = message.routing_key.to_string();
+                    batch.push(Delivery::message(message.data, topic, properties, self.source.clone()));
+                }
+                Some(Err(error)) => return (batch, tag, Some(Fault::of("go on consuming", &error))),
+                None => {
+                    let text =
+                        format!("the broker ended our consumer of queue '{}'; was the queue deleted?", self.queue);
+                    return (batch, tag, Some(Fault::Passing(text)));
+                }
+            }
+            let full = batch.len() >= MOST || bytes >= MOST_BYTES;
+            next = if full { None } else { self.consumer.next().now_or_never() };
+        }
+        self.last = Instant::now();
+        self.waiting_before = false;
+        (batch, tag, None)
+    }
+
+    /// Acknowledges the oldest batch, and with it those after it that are done as well.
+    async fn acknowledge(&mut self) -> Result<(), Fault> {
+        let Some((mut tag, _)) = self.in_hand.pop_front() else { return Ok(()) };
+        while let Some((after, receipt)) = self.in_hand.front_mut() {
+            match receipt.try_recv() {
+                Ok(()) => tag = *after,
+                Err(_) => break,
+            }
+            self.in_hand.pop_front();
+        }
+        let multiple = BasicAckOptions { multiple: true };
+        self.channel.basic_ack(tag, multiple).await.map_err(|e| Fault::of("acknowledge", &e))
+    }
+
+    /// Sees to it that silence is silence: the connection is up, and no message waits that should have come.
+    async fn look(&mut self) -> Result<(), Fault> {
+        if !self.connection.status().connected() || !self.channel.status().connected() {
+            return Err(Fault::passing("the connection is gone"));
+        }
+        if self.connection.status().blocked() {
+            warn!("the broker has blocked this connection (its memory or disk is short)");
+        }
+        if !self.in_hand.is_empty() || self.last.elapsed() < QUIET {
+            return Ok(());
+        }
+        let asked = self.channel.queue_declare(self.queue.as_str().into(), queue::passive(), FieldTable::default());
+        let answer = tokio::time::timeout(PATIENCE, asked).await;
+        let queue = answer
+            .map_err(|_| Fault::passing("the broker does not answer"))?
+            .map_err(|e| Fault::of("look at the queue", &e))?;
+        let waiting = queue.message_count() > 0;
+        if waiting && self.waiting_before {
+            return Err(Fault::passing(format!("{} messages wait and none comes", queue.message_count())));
+        }
+        self.waiting_before = waiting;
+        Ok(())
+    }
+
+    /// Takes nothing new, waits for what is in hand and acknowledges it.
+    async fn finish(&mut self) -> Result<(), Fault> {
+        let cancel = self.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
+        if !matches!(tokio::time::timeout(PATIENCE, cancel).await, Ok(Ok(()))) {
+            warn!("the consumer could not be cancelled; the broker sends again what was not acknowledged");
+        }
+        while !self.in_hand.is_empty() {
+            if !oldest(&mut self.in_hand).await {
+                return Ok(());
+            }
+            self.acknowledge().await?;
+        }
+        Ok(())
+    }
+}
+
+/// Waits for the receipt of the oldest batch; false when it will not come. With nothing in hand, waits for ever.
+async fn oldest(in_hand: &mut VecDeque<(u64, Receipt)>) -> bool {
+    match in_hand.front_mut() {
+        Some((_, receipt)) => receipt.await.is_ok(),
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,157 @@
+//! `[trigger.amqp]`.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Where the bus is, and which queue of it is ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// `amqp://USER:PASSWORD@HOST:PORT/VHOST`, or `amqps://`; tried in turn. `?auth_mechanism=external` for a client
+    /// certificate.
+    pub urls: Vec<String>,
+    /// A file with one more URL a line, so that a password need not stand in the settings.
+    pub urls_file: Option<PathBuf>,
+    /// Empty: the server names it, it is ours alone, and what is sent while we are away is lost.
+    pub queue: String,
+    pub durable: bool,
+    pub exclusive: bool,
+    pub auto_delete: bool,
+    pub passive: Passive,
+    /// What the queue is bound to.
+    pub exchange: String,
+    /// Topic patterns; none: the queue is bound by others.
+    pub bindings: Vec<String>,
+    /// How many deliveries may be unacknowledged; the bound of this source's memory.
+    pub prefetch: u16,
+    /// Certificates to trust beside the system's, in PEM.
+    pub ca_file: Option<PathBuf>,
+    /// The client's own certificate and key, in PEM.
+    pub cert_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            urls: vec!["amqp://127.0.0.1:5672/%2F".into()],
+            urls_file: None,
+            queue: "taskotron".into(),
+            durable: true,
+            exclusive: false,
+            auto_delete: false,
+            passive: Passive::No,
+            exchange: "amq.topic".into(),
+            bindings: vec!["#".into()],
+            prefetch: 500,
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
+        }
+    }
+}
+
+/// Whether the queue is made or only looked for: `passive = false`, `true` or `"first"`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
+pub enum Passive {
+    /// Made if it is not there.
+    #[default]
+    No,
+    /// Others make it; until it is there we wait.
+    Only,
+    /// Taken as it is if it is there, whatever its flags; else made.
+    First,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Bool(bool),
+    Text(String),
+}
+
+impl TryFrom<Written> for Passive {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Passive, String> {
+        match written {
+            Written::Bool(false) => Ok(Passive::No),
+            Written::Bool(true) => Ok(Passive::Only),
+            Written::Text(text) if text == "first" => Ok(Passive::First),
+            Written::Text(text) => Err(format!("passive is false, true or \"first\", not \"{text}\"")),
+        }
+    }
+}
+
+impl From<Passive> for Written {
+    fn from(passive: Passive) -> Written {
+        match passive {
+            Passive::No => Written::Bool(false),
+            Passive::Only => Written::Bool(true),
+            Passive::First => Written::Text("first".into()),
+        }
+    }
+}
+
+impl Settings {
+    /// Reads `urls_file`, if there is one.
+    pub fn load(mut self) -> std::io::Result<Settings> {
+        if let Some(path) = &self.urls_file {
+            let text = std::fs::read_to_string(path).map_err(|e| {
+                std::io::Error::new(e.kind(), format!("cannot read the bus's addresses from {}: {e}", path.display()))
+            })?;
+            let urls: Vec<String> = text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect();
+            if !urls.is_empty() {
+                self.urls = urls;
+            }
+        }
+        Ok(self)
+    }
+
+    /// What is wrong with these settings, if anything is.
+    pub fn check(&self) -> Result<(), String> {
+        if self.urls.is_empty() {
+            return Err("[trigger.amqp] urls is empty; name at least one broker".into());
+        }
+        for url in &self.urls {
+            super::connect::parse(url).map_err(|e| format!("[trigger.amqp] urls: {e}"))?;
+        }
+        if self.prefetch == 0 {
+            return Err("[trigger.amqp] prefetch is 0, which sets no bound; say 500".into());
+        }
+        if self.cert_file.is_some() != self.key_file.is_some() {
+            return Err("[trigger.amqp] cert_file and key_file go together".into());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn passive_is_written_three_ways() {
+        for (written, passive) in
+            [(json!(false), Passive::No), (json!(true), Passive::Only), (json!("first"), Passive::First)]
+        {
+            let settings: Settings = serde_json::from_value(json!({"passive": written})).unwrap();
+            assert_eq!(settings.passive, passive);
+            assert_eq!(serde_json::to_value(settings.passive).unwrap(), written);
+        }
+        assert!(serde_json::from_value::<Settings>(json!({"passive": "never"})).is_err());
+        assert!(serde_json::from_value::<Settings>(json!({"colour": 1})).is_err());
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_told_without_its_password() {
+        let settings = Settings { urls: vec!["http://user:hunter2@host/".into()], ..Settings::default() };
+        let error = settings.check().unwrap_err();
+        assert!(error.contains("amqp") && !error.contains("hunter2"), "{error}");
+        assert_eq!(Settings::default().check(), Ok(()));
+    }
+}

@@ -1,0 +1,290 @@
+//! From the event log to the master, which says where to go on.
+//!
+//! No cursor is kept here: the master tells its own when asked, and with every answer. What is sent twice is known
+//! there. Nothing is ever passed over: what the master refuses is sent again, slowly, until a person has seen to it.
+//!
+//! A master that wants a number which this log has not reached has taken other records under those numbers: the log
+//! was cut, or put back from a copy. Then the log begins anew as another recorder, with everything that the master
+//! cannot have. The same is done when the master wants what is deleted here.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use model::intake::{IntakeAnswer, JobAnswer, Record, TriggerCounts};
+use net::{Backoff, Client, ClientError};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use crate::Live;
+use crate::intake::Order;
+use crate::log::{Reader, Shared};
+use crate::metrics::Metrics;
+
+/// The most records and bytes of one request.
+const MOST: usize = 500;
+const MOST_BYTES: usize = 4 << 20;
+
+/// The master hears from us at least this often, and this soon when counts have changed.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_millis(200);
+
+/// How often the log is told what the master has, so that old files go.
+const TIDY: Duration = Duration::from_secs(60);
+
+/// How long the last records may take when we stop.
+const LAST: Duration = Duration::from_secs(1);
+
+/// The body of a request: an `Intake` of the model, with its records as they stand in the log.
+#[derive(Serialize)]
+struct Body<'a> {
+    recorder: &'a str,
+    records: &'a [Box<RawValue>],
+    counts: TriggerCounts,
+    generation: u64,
+}
+
+/// What sends the log to the master.
+pub struct Forwarder {
+    client: Client,
+    reader: Reader,
+    shared: Shared,
+    orders: mpsc::Sender<Order>,
+    live: watch::Receiver<Live>,
+    metrics: Arc<Metrics>,
+    /// What the master wants next; none while it has to be asked.
+    next: Option<u64>,
+    /// The recorder that `next` and `sent` speak of.
+    recorder: String,
+    /// Behind the last record that this process has sent, whether or not an answer came.
+    sent: u64,
+    told: Option<TriggerCounts>,
+    spoke: Instant,
+    tidied: Instant,
+    /// The most records of the next request: halved by each refusal, so that what is refused gets alone.
+    most: usize,
+    quick: Backoff,
+    slow: Backoff,
+    /// The last fault that was logged.
+    fault: String,
+}
+
+/// What there is to do after a step.
+enum Step {
+    /// More may be at hand.
+    Again,
+    /// Nothing to send but a sign of life, when it is due.
+    Idle,
+    /// The master cannot be reached.
+    Unavailable(String),
+    /// The master, or the log, says no.
+    Refused(String),
+}
+
+impl Forwarder {
+    pub fn new(
+        client: Client,
+        reader: Reader,
+        shared: Shared,
+        orders: mpsc::Sender<Order>,
+        live: watch::Receiver<Live>,
+        metrics: Arc<Metrics>,
+    ) -> Forwarder {
+        let now = Instant::now();
+        Forwarder {
+            client,
+            reader,
+            recorder: shared.extent().recorder,
+            shared,
+            orders,
+            live,
+            metrics,
+            next: None,
+            sent: 0,
+            told: None,
+            spoke: now,
+            tidied: now,
+            most: MOST,
+            quick: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
+            slow: Backoff::new(Duration::from_secs(5), Duration::from_secs(60)),
+            fault: String::new(),
+        }
+    }
+
+    /// Sends until `stop`; then what is left, if the master takes it at once.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut changes = self.shared.changes();
+        while !stop.is_cancelled() {
+            // Before looking, so that what comes while we look wakes us.
+            changes.mark_unchanged();
+            let step = tokio::select! {
+                step = self.step() => step,
+                () = stop.cancelled() => break,
+            };
+            self.tell(&step);
+            let due = self.spoke + if self.told == Some(self.counts()) { HEARTBEAT } else { SOON };
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = async { match step {
+                    Step::Again => {}
+                    Step::Idle => tokio::select! {
+                        _ = changes.changed() => {}
+                        () = sleep_until(due) => {}
+                    },
+                    Step::Unavailable(_) => self.quick.wait().await,
+                    Step::Refused(_) => self.slow.wait().await,
+                }} => {}
+            }
+        }
+        let _ = tokio::time::timeout(LAST, async { while let Step::Again = self.step().await {} }).await;
+    }
+
+    fn counts(&self) -> TriggerCounts {
+        self.shared.counts(self.next.unwrap_or(1))
+    }
+
+    /// One question or one batch.
+    async fn step(&mut self) -> Step {
+        let extent = self.shared.extent();
+        if extent.recorder != self.recorder {
+            (self.recorder, self.next, self.sent, self.told) = (extent.recorder.clone(), None, 0, None);
+        }
+        let Some(next) = self.next else {
+            return match self.client.get::<IntakeAnswer>(&format!("api/v1/intake/{}", self.recorder)).await {
+                Ok(answer) => self.follow(answer.next, extent.opened_at).await,
+                Err(error) => self.failed(error),
+            };
+        };
+        let batch = match self.reader.read(next, self.most, MOST_BYTES) {
+            Ok(batch) => batch,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return self.start_over(extent.first(), &e.to_string()).await;
+            }
+            Err(e) => return Step::Refused(format!("cannot read the event log: {e}")),
+        };
+        let counts = self.counts();
+        let pause = if self.told == Some(counts) { HEARTBEAT } else { SOON };
+        if batch.records.is_empty() && self.told.is_some() && self.spoke.elapsed() < pause {
+            return Step::Idle;
+        }
+        self.send(&batch.records, batch.next, counts, extent.opened_at).await
+    }
+
+    async fn send(&mut self, records: &[Box<RawValue>], behind: u64, counts: TriggerCounts, opened_at: u64) -> Step {
+        self.sent = self.sent.max(behind);
+        let generation = self.live.borrow().generation;
+        let body = Body { recorder: &self.recorder, records, counts, generation };
+        match self.client.post::<_, IntakeAnswer>("api/v1/intake", &body).await {
+            Ok(answer) => {
+                (self.told, self.spoke, self.most) = (Some(counts), Instant::now(), MOST);
+                tell_refused(records, &answer.jobs);
+                let empty = records.is_empty();
+                match self.follow(answer.next, opened_at).await {
+                    Step::Again if empty && answer.next == behind => Step::Idle,
+                    step => step,
+                }
+            }
+            Err(error) => self.failed(error),
+        }
+    }
+
+    /// Goes where the master says, if that can be.
+    async fn follow(&mut self, next: u64, opened_at: u64) -> Step {
+        self.quick.reset();
+        self.slow.reset();
+        let ours = self.sent.max(opened_at);
+        if next > ours {
+            let why = format!("the master has other events under the numbers from {ours} to {}", next - 1);
+            return self.start_over(ours, &why).await;
+        }
+        if self.next.is_some_and(|before| next < before) {
+            info!("the master asks again for the events from {next} on");
+        }
+        self.next = Some(next.max(1));
+        self.metrics.forwarded.store(next.max(1) - 1, Ordering::Relaxed);
+        if self.tidied.elapsed() > TIDY {
+            self.tidied = Instant::now();
+            // A full queue of orders is no loss: the next answer says it again.
+            let _ = self.orders.try_send(Order::Acknowledged(next));
+        }
+        Step::Again
+    }
+
+    /// Has the log begin anew and waits for it.
+    async fn start_over(&mut self, from: u64, why: &str) -> Step {
+        warn!(recorder = self.recorder, "{why}: beginning a new event log with the events from {from} on");
+        let mut changes = self.shared.changes();
+        if self.orders.send(Order::StartOver(from)).await.is_err() {
+            return Step::Refused("the event log is closed".into());
+        }
+        let patience = tokio::time::timeout(Duration::from_secs(600), async {
+            while self.shared.extent().recorder == self.recorder && changes.changed().await.is_ok() {}
+        });
+        match patience.await {
+            Ok(()) => Step::Again,
+            Err(_) => Step::Refused("the event log cannot begin anew".into()),
+        }
+    }
+
+    fn failed(&mut self, error: ClientError) -> Step {
+        // Whether the last request was done is not known: the master says where it is.
+        self.next = None;
+        match error {
+            ClientError::Unavailable(text) => Step::Unavailable(text),
+            ClientError::Refused { status, detail } => {
+                self.most = (self.most / 2).max(1);
+                Step::Refused(format!("the master refuses our events ({status}): {detail}"))
+            }
+        }
+    }
+
+    /// Says each fault once, and that it is over.
+    fn tell(&mut self, step: &Step) {
+        match step {
+            Step::Again | Step::Idle if self.fault.is_empty() => {}
+            Step::Again | Step::Idle => {
+                info!("the master takes our events again");
+                self.fault.clear();
+            }
+            Step::Unavailable(text) | Step::Refused(text) if *text == self.fault => debug!("{text}"),
+            Step::Unavailable(text) => {
+                warn!("{text}; the event log waits");
+                self.fault.clone_from(text);
+            }
+            Step::Refused(text) => {
+                error!("{text}; nothing is passed over, and it is tried again slowly");
+                self.fault.clone_from(text);
+            }
+        }
+    }
+}
+
+/// Logs the jobs that the master does not run, with their reasons.
+fn tell_refused(records: &[Box<RawValue>], answers: &[JobAnswer]) {
+    let unrun = |answer: &JobAnswer| match answer {
+        JobAnswer::Submitted { .. } | JobAnswer::Exists { .. } => None,
+        JobAnswer::Expired => Some("recorded too long ago to know whether it ran".to_owned()),
+        JobAnswer::Refused { reason } => Some(reason.clone()),
+    };
+    if answers.iter().all(|answer| unrun(answer).is_none()) {
+        return;
+    }
+    let records = records.iter().filter_map(|raw| serde_json::from_str::<Record>(raw.get()).ok());
+    let jobs = records.flat_map(|record| {
+        let event = record.event.id;
+        record.jobs.into_iter().map(move |job| (event.clone(), job))
+    });
+    for ((event, job), answer) in jobs.zip(answers) {
+        if let Some(reason) = unrun(answer) {
+            warn!(
+                event.id = event, job.id = %job.key, task = job.task, item = job.item,
+                "the master does not run {} on {}: {reason}", job.task, job.item
+            );
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! From deliveries in hand to records on disk: the one road that every source takes.
+//!
+//! Two threads in a row. The first reads deliveries and asks the rules; the second numbers, writes and syncs, each time
+//! everything that came while it was busy: so there is one sync for all deliveries in hand, and no timer. A source
+//! hands over a batch, gets a receipt, and acknowledges when the receipt comes. A receipt that is dropped means never.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use model::{Event, Time};
+use net::Backoff;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use crate::Live;
+use crate::decode::{Limits, decode};
+use crate::delivery::Delivery;
+use crate::log::{CommitError, Decided, Log, Ready, Staged};
+use crate::metrics::Metrics;
+
+/// The most deliveries and bytes in one commit; one batch that is larger goes alone.
+pub const MOST: usize = 512;
+pub const MOST_BYTES: usize = 8 << 20;
+
+/// How many batches may wait before each of the two threads.
+const WAITING: usize = 4;
+
+/// Comes when a batch is on disk; an error says that it never will be.
+pub type Receipt = oneshot::Receiver<()>;
+
+/// Where sources hand deliveries over. Cheap to clone; the intake ends when all of these are dropped.
+#[derive(Clone)]
+pub struct Intake {
+    batches: mpsc::Sender<Handed>,
+}
+
+struct Handed {
+    deliveries: Vec<Delivery>,
+    done: oneshot::Sender<()>,
+}
+
+struct Decoded {
+    batch: Vec<Ready>,
+    bytes: usize,
+    done: oneshot::Sender<()>,
+}
+
+/// What others ask of the thread that owns the log.
+pub enum Order {
+    /// The master has everything before this number.
+    Acknowledged(u64),
+    /// Begin a new log with the records from this number on.
+    StartOver(u64),
+}
+
+/// Why an intake ended before its sources did.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    #[error("stopped while the event log could not be written; what was in hand is not acknowledged")]
+    Stopped,
+    #[error(transparent)]
+    Failed(#[from] CommitError),
+}
+
+/// The parts of an intake: its entrance, its back door, and its end with the log as it is then.
+pub struct Started {
+    pub intake: Intake,
+    pub orders: mpsc::Sender<Order>,
+    pub end: tokio::task::JoinHandle<Result<Log, Ended>>,
+}
+
+/// What an intake needs.
+pub struct Parts {
+    pub log: Log,
+    pub live: watch::Receiver<Live>,
+    pub limits: Limits,
+    pub metrics: Arc<Metrics>,
+    /// Ends only the waiting for a disk that cannot be written; what can be written is.
+    pub stop: CancellationToken,
+    /// Makes the name of a new recorder.
+    pub name: String,
+}
+
+impl Intake {
+    /// Hands a batch over; waits while too much is under way. `None` when the intake has ended.
+    pub async fn hand(&self, deliveries: Vec<Delivery>) -> Option<Receipt> {
+        let (done, receipt) = oneshot::channel();
+        self.batches.send(Handed { deliveries, done }).await.ok()?;
+        Some(receipt)
+    }
+}
+
+/// Starts the two threads.
+pub fn start(parts: Parts) -> Started {
+    let (batches, handed) = mpsc::channel(WAITING);
+    let (to_writer, decoded) = mpsc::channel(WAITING);
+    let (orders, ordered) = mpsc::channel(WAITING);
+    let (live, limits, metrics) = (parts.live.clone(), parts.limits, parts.metrics.clone());
+    tokio::task::spawn_blocking(move || read(handed, &to_writer, &live, &limits, &metrics));
+    let runtime = tokio::runtime::Handle::current();
+    let end = tokio::task::spawn_blocking(move || runtime.block_on(write(parts, decoded, ordered)));
+    Started { intake: Intake { batches }, orders, end }
+}
+
+/// The first thread: decode and decide.
+fn read(
+    mut handed: mpsc::Receiver<Handed>,
+    to_writer: &mpsc::Sender<Decoded>,
+    live: &watch::Receiver<Live>,
+    limits: &Limits,
+    metrics: &Metrics,
+) {
+    while let Some(Handed { deliveries, done }) = handed.blocking_recv() {
+        let now = net::clock::now();
+        metrics.received.fetch_add(deliveries.len() as u64, Ordering::Relaxed);
+        metrics.last_delivery.store(now.0, Ordering::Relaxed);
+        let live = live.borrow().clone();
+        let bytes = deliveries.iter().map(|delivery| delivery.bytes.len()).sum();
+        let batch = deliveries.into_iter().map(|delivery| ready(delivery, &live, limits, now)).collect();
+        if to_writer.blocking_send(Decoded { batch, bytes, done }).is_err() {
+            break;
+        }
+    }
+}
+
+fn ready(delivery: Delivery, live: &Live, limits: &Limits, now: Time) -> Ready {
+    match decode(&delivery, limits) {
+        Ok(event) => Ready::Event { content: event.content(), decided: decide(live, &event, now), event },
+        Err(reason) => Ready::Unreadable { delivery, reason },
+    }
+}
+
+fn decide(live: &Live, event: &Event, now: Time) -> Decided {
+    let decision = live.configuration.decide(event, now);
+    for fault in &decision.unrendered {
+        debug!(event.id = event.id, topic = event.topic, "no job of one rule for event {}: {fault}", event.id);
+    }
+    Decided { generation: live.generation, matched: decision.matched, jobs: decision.jobs }
+}
+
+/// The second thread: number, write, sync, and only then hand out receipts.
+async fn write(
+    mut parts: Parts,
+    mut decoded: mpsc::Receiver<Decoded>,
+    mut ordered: mpsc::Receiver<Order>,
+) -> Result<Log, Ended> {
+    let mut held = None;
+    loop {
+        let first = match held.take() {
+            Some(first) => first,
+            None => tokio::select! {
+                biased;
+                Some(order) = ordered.recv() => {
+                    obey(&mut parts, order).await?;
+                    continue;
+                }
+                first = decoded.recv() => match first {
+                    Some(first) => first,
+                    None => break,
+                },
+            },
+        };
+        let (mut batch, mut bytes, mut receipts) = (first.batch, first.bytes, vec![first.done]);
+        while let Ok(more) = decoded.try_recv() {
+            if batch.len() + more.batch.len() > MOST || bytes + more.bytes > MOST_BYTES {
+                held = Some(more);
+                break;
+            }
+            batch.extend(more.batch);
+            bytes += more.bytes;
+            receipts.push(more.done);
+        }
+        let now = net::clock::now();
+        let live = parts.live.borrow().clone();
+        let staged = parts.log.stage(batch, now, |event| decide(&live, event, now));
+        commit(&mut parts, &staged).await?;
+        staged.count(&parts.metrics);
+        for receipt in receipts {
+            // A source that is gone gets the same deliveries again, and they are known then.
+            let _ = receipt.send(());
+        }
+        parts.log.project(&staged);
+    }
+    Ok(parts.log)
+}
+
+/// Writes until it is written: a full disk is waited for, and meanwhile nothing is acknowledged.
+async fn commit(parts: &mut Parts, staged: &Staged) -> Result<(), Ended> {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+    loop {
+        match parts.log.commit(staged, net::clock::now()) {
+            Ok(()) => {
+                if parts.metrics.stalled.swap(false, Ordering::Relaxed) {
+                    info!("the event log can be written again");
+                }
+                return Ok(());
+            }
+            Err(CommitError::Temporary(error)) => {
+                if !parts.metrics.stalled.swap(true, Ordering::Relaxed) {
+                    error!(%error, "cannot write the event log; nothing is acknowledged until it can be: {error}");
+                }
+                tokio::select! {
+                    () = backoff.wait() => {}
+                    () = parts.stop.cancelled() => return Err(Ended::Stopped),
+                }
+            }
+            Err(fatal @ CommitError::Fatal(_)) => return Err(fatal.into()),
+        }
+    }
+}
+
+async fn obey(parts: &mut Parts, order: Order) -> Result<(), Ended> {
+    let now = net::clock::now();
+    match order {
+        Order::Acknowledged(next) => {
+            if let Err(error) = parts.log.forget(next, now) {
+                warn!(%error, "cannot delete old files of the event log");
+            }
+        }
+        Order::StartOver(from) => {
+            let recorder = new_recorder(&parts.name);
+            match parts.log.start_over(from, recorder, now) {
+                Ok(()) => {}
+                Err(CommitError::Temporary(error)) => warn!(%error, "cannot begin a new event log yet"),
+                Err(fatal @ CommitError::Fatal(_)) => return Err(fatal.into()),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The id of a recorder that begins now: its name, as far as an address may hold it, and chance.
+pub fn new_recorder(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+    let name: String = name.chars().map(plain).take(64).collect();
+    format!("{name}-{}", hex::encode(rand::random::<[u8; 6]>()))
+}

@@ -1,0 +1,111 @@
+//! A whole trigger: sources, log, forwarder, until it is told to stop.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use anyhow::Context as _;
+use net::{Client, Secret};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::forward::Forwarder;
+use crate::intake::{self, Ended, Intake, Parts};
+use crate::log::{Layout, Log};
+use crate::metrics::Metrics;
+use crate::{Live, Settings, amqp, jsonl};
+
+/// Runs a trigger until `stop`; then everything in hand is on disk and acknowledged.
+///
+/// An error means that it cannot go on: settings that cannot work, a folder that another process has, a disk that
+/// fails to sync. After the last the whole process has to end, since only a new one reads what is really on disk.
+pub async fn run(
+    settings: Settings,
+    live: watch::Receiver<Live>,
+    token: Secret,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let log = {
+        let (layout, options, name) = (Layout::folder(&settings.dir), settings.log(), settings.name.clone());
+        tokio::task::spawn_blocking(move || Log::open(layout, options, &intake::new_recorder(&name), net::clock::now()))
+            .await??
+    };
+    let shared = log.shared();
+    begin_counts(&metrics, &log);
+    info!(recorder = log.recorder(), "recording in {} as {}", settings.dir.display(), log.recorder());
+
+    let reader = log.reader();
+    let started = intake::start(Parts {
+        log,
+        live: live.clone(),
+        limits: settings.limits,
+        metrics: metrics.clone(),
+        stop: stop.clone(),
+        name: settings.name.clone(),
+    });
+    // Sources stop first, then the intake by itself, then the forwarder.
+    let last = CancellationToken::new();
+    let forwarder = match &settings.master {
+        Some(url) => {
+            let client = Client::new(url.clone(), token).context("cannot make a client for the master")?;
+            let orders = started.orders.clone();
+            let forwarder = Forwarder::new(client, reader, shared, orders, live, metrics.clone());
+            Some(tokio::spawn(forwarder.run(last.clone())))
+        }
+        None => None,
+    };
+
+    let mut end = started.end;
+    let ended = tokio::select! {
+        ended = &mut end => ended,
+        consumed = sources(&settings, started.intake, &metrics, &stop) => {
+            let ended = end.await;
+            consumed.map(|()| ended)?
+        }
+    };
+    last.cancel();
+    if let Some(forwarder) = forwarder {
+        forwarder.await.context("the forwarder")?;
+    }
+    match ended.context("the event log's thread")? {
+        Ok(_) => Ok(()),
+        // A stop while the disk is full: the broker still has what was in hand.
+        Err(Ended::Stopped) => Ok(()),
+        Err(failed) => Err(failed.into()),
+    }
+}
+
+fn begin_counts(metrics: &Metrics, log: &Log) {
+    let counts = log.shared().counts(1);
+    metrics.recorded.store(counts.recorded, Ordering::Relaxed);
+    metrics.duplicates.store(counts.duplicates, Ordering::Relaxed);
+    metrics.quarantined.store(counts.quarantined, Ordering::Relaxed);
+    metrics.jobs.store(log.jobs(), Ordering::Relaxed);
+}
+
+/// Runs the sources to their end, and holds the intake open until `stop`.
+async fn sources(
+    settings: &Settings,
+    intake: Intake,
+    metrics: &Arc<Metrics>,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let bus = async {
+        let Some(amqp) = &settings.amqp else { return Ok(()) };
+        let source = amqp::Source {
+            settings: amqp.clone().load()?,
+            name: format!("taskotron trigger {}", settings.name),
+            alone: false,
+            metrics: metrics.clone(),
+        };
+        amqp::consume(&source, &intake, stop).await.context("[trigger.amqp]")
+    };
+    let file = async {
+        let Some(from) = &settings.file else { return Ok(()) };
+        jsonl::consume(jsonl::open(from)?, settings.limits.size, &intake, stop).await.context("[trigger] file")
+    };
+    tokio::try_join!(bus, file)?;
+    stop.cancelled().await;
+    Ok(())
+}

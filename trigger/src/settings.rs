@@ -1,0 +1,80 @@
+//! `[trigger]`.
+
+use std::path::PathBuf;
+
+use model::Span;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::amqp;
+use crate::decode::Limits;
+use crate::log::Options;
+
+/// What a person may choose about a trigger.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Begins the id of its recorder.
+    pub name: String,
+    /// Where its event log is.
+    pub dir: PathBuf,
+    /// None: it only records.
+    pub master: Option<Url>,
+    /// Holds the token for the master.
+    pub token_file: Option<PathBuf>,
+    /// The bus; none: no bus.
+    pub amqp: Option<amqp::Settings>,
+    /// A JSON-lines file to read once, from its beginning at each start; `-` is standard input.
+    pub file: Option<String>,
+    pub limits: Limits,
+    /// How long files of the event log are kept that the master has acknowledged.
+    pub keep: Span,
+    /// How many events are remembered to know a repetition; about 50 bytes each.
+    pub dedup_window: usize,
+    /// Bytes at which a file of the event log is set aside and another begun.
+    pub rotate_at: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            name: "trigger".into(),
+            dir: "/var/lib/taskotron/trigger".into(),
+            master: None,
+            token_file: None,
+            amqp: None,
+            file: None,
+            limits: Limits::default(),
+            keep: Span::days(30),
+            dedup_window: 200_000,
+            rotate_at: 256 << 20,
+        }
+    }
+}
+
+impl Settings {
+    pub(crate) fn log(&self) -> Options {
+        Options { rotate_at: Some(self.rotate_at), window: Some(self.dedup_window), keep: self.keep }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_settings_are_read_whole_or_refused() {
+        let settings: Settings = serde_json::from_value(json!({
+            "name": "bus-1", "dir": "/d", "master": "http://127.0.0.1:8080", "keep": "10d", "dedup_window": 5,
+            "limits": {"size": 100}, "amqp": {"urls": ["amqp://a", "amqp://b"], "queue": "q", "passive": true},
+        }))
+        .unwrap();
+        assert_eq!(settings.keep, Span::days(10));
+        assert_eq!((settings.limits.size, settings.limits.headers), (100, 256));
+        let amqp = settings.amqp.unwrap();
+        assert_eq!((amqp.exchange.as_str(), amqp.prefetch), ("amq.topic", 500));
+        assert!(serde_json::from_value::<Settings>(json!({"nmae": "x"})).is_err());
+    }
+}
