@@ -1,11 +1,271 @@
+//! What triggers send: events, the jobs decided from them, and the cursor, in one transaction.
+
+use std::collections::{BTreeMap, HashMap};
+
+use db::on_read;
+use model::Content;
+use serde_json::json;
+
+use super::number::{int, nat};
+use super::submit::{Wanted, admitted, append, needs};
+use super::tx::{Tx, Work, on_tx, retrying};
+use super::types::{Batch, Intake, NewEvent};
 use super::{Result, Store};
-use super::types::*;
 
 impl Store {
+    /// The number of the event that is wanted next from this recorder: 1 from one that is unknown.
     pub async fn cursor(&self, recorder: &str) -> Result<u64> {
-        unimplemented!()
+        let next: Option<i64> = on_read!(self.db(), |pool| {
+            sqlx::query_scalar("SELECT next FROM triggers WHERE recorder = $1")
+                .bind(recorder)
+                .fetch_optional(pool)
+                .await?
+        });
+        Ok(next.map_or(1, nat))
     }
+
+    /// Stores a batch whole or not at all. One without events only says that its trigger is there.
     pub async fn intake(&self, batch: &Batch) -> Result<Intake> {
-        unimplemented!()
+        let candidates = || batch.events.iter().flat_map(|event| &event.jobs);
+        let sets = self.label_sets_of(needs(candidates())).await?;
+        let (intake, new) = retrying(async || {
+            let mut work = self.begin().await?;
+            let next = hear(&mut work, batch).await?;
+            let Some((first, last)) = batch.events.first().zip(batch.events.last()) else {
+                work.commit().await?;
+                return Ok((Intake::Stored { next, jobs: Vec::new() }, false));
+            };
+            if first.seq != next {
+                return Ok((Intake::Elsewhere { next }, false));
+            }
+            let stored = store_events(&mut work, &batch.recorder, &batch.events).await?;
+            let wanted = batch.events.iter().zip(&stored.seqs).flat_map(|(event, seq)| {
+                admitted(&event.jobs).map(|admitted| Wanted { admitted, event: Some(*seq) })
+            });
+            let mut answers = append(&mut work, &sets, wanted.collect()).await?;
+            let next = last.seq + 1;
+            move_cursor(&mut work, &batch.recorder, next, stored.repeated).await?;
+            work.commit().await?;
+            let new = answers.any_new();
+            Ok((Intake::Stored { next, jobs: candidates().map(|c| answers.give(c)).collect() }, new))
+        })
+        .await?;
+        if new {
+            self.ring();
+        }
+        Ok(intake)
     }
+
+    /// Goes on at `next` although what is before it never came, because the recorder does not have it any more.
+    pub async fn skip_to(&self, recorder: &str, next: u64, act: &super::Act) -> Result<()> {
+        retrying(async || {
+            let mut work = self.begin().await?;
+            on_tx!(&mut work.tx, |conn| {
+                sqlx::query("UPDATE triggers SET next = $2 WHERE recorder = $1 AND next < $2")
+                    .bind(recorder)
+                    .bind(int(next))
+                    .execute(conn)
+                    .await?;
+            });
+            super::audit::record(&mut work, act).await?;
+            work.commit().await
+        })
+        .await
+    }
+
+    /// Forgets a trigger that will not come back, so that nothing waits to hear from it.
+    pub async fn forget_trigger(&self, recorder: &str, act: &super::Act) -> Result<bool> {
+        retrying(async || {
+            let mut work = self.begin().await?;
+            let rows = on_tx!(&mut work.tx, |conn| {
+                sqlx::query("DELETE FROM triggers WHERE recorder = $1").bind(recorder).execute(conn).await?.rows_affected()
+            });
+            super::audit::record(&mut work, act).await?;
+            work.commit().await?;
+            Ok(rows > 0)
+        })
+        .await
+    }
+}
+
+/// Notes what a trigger says of itself, and holds its row, so that one batch of a recorder follows another.
+async fn hear(work: &mut Work, batch: &Batch) -> Result<u64> {
+    let now = work.now;
+    let next: i64 = on_tx!(&mut work.tx, |conn| {
+        sqlx::query_scalar(
+            "INSERT INTO triggers (recorder, next, last_heard, generation, recorded, forwarded, quarantined, duplicates)
+             VALUES ($1, 1, $2, $3, $4, $5, $6, $7)
+             ON CONFLICT (recorder) DO UPDATE SET last_heard = excluded.last_heard, generation = excluded.generation,
+                 recorded = excluded.recorded, forwarded = excluded.forwarded, quarantined = excluded.quarantined,
+                 duplicates = excluded.duplicates
+             RETURNING next",
+        )
+        .bind(&batch.recorder)
+        .bind(now.0)
+        .bind(int(batch.generation))
+        .bind(int(batch.counts.recorded))
+        .bind(int(batch.counts.forwarded))
+        .bind(int(batch.counts.quarantined))
+        .bind(int(batch.counts.duplicates))
+        .fetch_one(conn)
+        .await?
+    });
+    Ok(nat(next))
+}
+
+async fn move_cursor(work: &mut Work, recorder: &str, next: u64, repeated: u64) -> Result<()> {
+    on_tx!(&mut work.tx, |conn| {
+        sqlx::query("UPDATE triggers SET next = $2, repeated = repeated + $3 WHERE recorder = $1")
+            .bind(recorder)
+            .bind(int(next))
+            .bind(int(repeated))
+            .execute(conn)
+            .await?;
+    });
+    Ok(())
+}
+
+struct Stored {
+    /// The number of each event of the batch, in order.
+    seqs: Vec<i64>,
+    /// How many of them were there before.
+    repeated: u64,
+}
+
+/// Stores the events that are new. The same id with the same content is the same event; with other content it is
+/// stored beside it, under another id.
+async fn store_events(work: &mut Work, recorder: &str, events: &[NewEvent]) -> Result<Stored> {
+    let mut names: Vec<String> = events.iter().map(|e| e.event.id.clone()).collect();
+    let contents: Vec<Content> = events.iter().map(|e| e.event.content()).collect();
+    let mut seqs: Vec<Option<i64>> = vec![None; events.len()];
+    let mut known: HashMap<String, (i64, Content)> = HashMap::new();
+    let mut repeated = 0;
+    while seqs.contains(&None) {
+        let open: Vec<usize> = (0..events.len()).filter(|i| seqs[*i].is_none()).collect();
+        load(work, open.iter().map(|i| names[*i].as_str()), &mut known).await?;
+        let mut new: BTreeMap<String, usize> = BTreeMap::new();
+        for i in open {
+            let beside = events[i].event.id_beside_another();
+            match known.get(&names[i]) {
+                Some((seq, content)) if *content == contents[i] || names[i] == beside => {
+                    seqs[i] = Some(*seq);
+                    repeated += 1;
+                }
+                Some(_) => {
+                    tracing::warn!(event.id = %names[i], stored_as = %beside, "another event has this id");
+                    names[i] = beside;
+                }
+                // The second of one name is judged in the next round, beside the first.
+                None => {
+                    new.entry(names[i].clone()).or_insert(i);
+                }
+            }
+        }
+        for (id, seq) in insert_events(work, recorder, events, &contents, &new).await? {
+            let i = new[&id];
+            seqs[i] = Some(seq);
+            known.insert(id, (seq, contents[i]));
+        }
+    }
+    Ok(Stored { seqs: seqs.into_iter().flatten().collect(), repeated })
+}
+
+/// Adds the events of these names that are stored to `known`.
+async fn load<'a>(
+    work: &mut Work,
+    names: impl Iterator<Item = &'a str>,
+    known: &mut HashMap<String, (i64, Content)>,
+) -> Result<()> {
+    let mut names: Vec<&str> = names.filter(|name| !known.contains_key(*name)).collect();
+    names.sort_unstable();
+    names.dedup();
+    let rows: Vec<(String, i64, Vec<u8>)> = match &mut work.tx {
+        Tx::Pg(tx) => {
+            sqlx::query_as("SELECT id, seq, content FROM events WHERE id = ANY ($1)")
+                .bind(names)
+                .fetch_all(&mut **tx)
+                .await?
+        }
+        Tx::Lite(tx) => {
+            sqlx::query_as("SELECT id, seq, content FROM events WHERE id IN (SELECT value FROM json_each($1))")
+                .bind(json!(names).to_string())
+                .fetch_all(&mut **tx)
+                .await?
+        }
+    };
+    for (id, seq, content) in rows {
+        let content = content.try_into().map_err(|c| super::error::corrupt("events", "content", &id, c))?;
+        known.insert(id, (seq, Content(content)));
+    }
+    Ok(())
+}
+
+/// Gives back the ids that were new, with their numbers; one that somebody else has just stored is left out.
+async fn insert_events(
+    work: &mut Work,
+    recorder: &str,
+    events: &[NewEvent],
+    contents: &[Content],
+    new: &BTreeMap<String, usize>,
+) -> Result<Vec<(String, i64)>> {
+    if new.is_empty() {
+        return Ok(Vec::new());
+    }
+    let document = |e: &NewEvent| json!({"headers": e.event.headers, "body": e.event.body}).to_string();
+    let rows = match &mut work.tx {
+        Tx::Pg(tx) => {
+            let all = |of: &dyn Fn(&NewEvent) -> i64| new.values().map(|i| of(&events[*i])).collect::<Vec<_>>();
+            let texts = |of: &dyn Fn(&NewEvent) -> String| new.values().map(|i| of(&events[*i])).collect::<Vec<_>>();
+            sqlx::query_as(
+                "INSERT INTO events (id, content, topic, sent_at, recorded_at, recorder, recorder_seq, generation,
+                     source, matched, document)
+                 SELECT g.id, g.content, g.topic, g.sent_at, g.recorded_at, $11, g.seq, g.generation, g.source,
+                     g.matched, g.document
+                 FROM unnest($1::text[], $2::bytea[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[],
+                     $8::text[], $9::text[], $10::text[])
+                     AS g (id, content, topic, sent_at, recorded_at, seq, generation, source, matched, document)
+                 ON CONFLICT (id) DO NOTHING
+                 RETURNING id, seq",
+            )
+            .bind(new.keys().map(String::as_str).collect::<Vec<_>>())
+            .bind(new.values().map(|i| contents[*i].0.as_slice()).collect::<Vec<_>>())
+            .bind(texts(&|e| e.event.topic.clone()))
+            .bind(new.values().map(|i| events[*i].event.sent_at.clone()).collect::<Vec<_>>())
+            .bind(all(&|e| e.recorded_at.0))
+            .bind(all(&|e| int(e.seq)))
+            .bind(all(&|e| int(e.generation)))
+            .bind(texts(&|e| e.event.source.clone()))
+            .bind(texts(&|e| json!(e.matched).to_string()))
+            .bind(texts(&document))
+            .bind(recorder)
+            .fetch_all(&mut **tx)
+            .await?
+        }
+        Tx::Lite(tx) => {
+            let rows: Vec<_> = new
+                .iter()
+                .map(|(id, i)| {
+                    let e = &events[*i];
+                    json!([
+                        id, hex::encode(contents[*i].0), e.event.topic, e.event.sent_at, e.recorded_at.0, e.seq,
+                        e.generation, e.event.source, json!(e.matched).to_string(), document(e),
+                    ])
+                })
+                .collect();
+            sqlx::query_as(
+                "INSERT INTO events (id, content, topic, sent_at, recorded_at, recorder, recorder_seq, generation,
+                     source, matched, document)
+                 SELECT r.value->>0, unhex(r.value->>1), r.value->>2, r.value->>3, r.value->>4, $2, r.value->>5,
+                     r.value->>6, r.value->>7, r.value->>8, r.value->>9
+                 FROM json_each($1) r WHERE true
+                 ON CONFLICT (id) DO NOTHING
+                 RETURNING id, seq",
+            )
+            .bind(json!(rows).to_string())
+            .bind(recorder)
+            .fetch_all(&mut **tx)
+            .await?
+        }
+    };
+    Ok(rows)
 }

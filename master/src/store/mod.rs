@@ -19,6 +19,7 @@ mod invariants;
 mod jobs;
 mod labels;
 mod mode;
+mod number;
 mod outbox;
 mod renew;
 mod site;

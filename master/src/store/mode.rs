@@ -26,3 +26,8 @@ impl Store {
         unimplemented!()
     }
 }
+
+pub(super) fn parse(text: &str) -> Option<model::operator::Mode> {
+    use model::operator::Mode;
+    [Mode::Active, Mode::Draining, Mode::Idle].into_iter().find(|mode| mode.name() == text)
+}

@@ -1,15 +1,303 @@
+//! Making jobs: each key once, whoever asks and however often.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use model::intake::JobAnswer;
-use model::JobId;
-use super::{Result, Store};
-use super::types::*;
+use model::{JobId, JobState, NewJob, Policy, Span};
+use serde_json::json;
+use sqlx::Row as _;
+use uuid::Uuid;
+
+use super::error::corrupt;
+use super::labels::Sets;
+use super::number::int;
+use super::tx::{Tx, Work, retrying};
+use super::types::{Act, Admitted, Candidate};
+use super::{Result, Store, audit};
+
+/// How much earlier a job runs for each step of its priority.
+const PRIORITY_STEP: Span = Span::minutes(1);
+
+/// A job to make, with the event that caused it where that is stored.
+pub(super) struct Wanted<'a> {
+    pub admitted: &'a Admitted,
+    pub event: Option<i64>,
+}
+
+/// The answers to a batch in which each key may occur more than once.
+pub(super) struct Answers(HashMap<JobId, JobAnswer>);
+
+impl Answers {
+    /// The answer to this candidate; whoever asks for a key again is told that it exists.
+    pub(super) fn give(&mut self, candidate: &Candidate) -> JobAnswer {
+        match candidate {
+            Candidate::Answered(answer) => answer.clone(),
+            Candidate::Admitted(admitted) => {
+                let job = admitted.job.key;
+                let again = JobAnswer::Exists { job, state: JobState::Queued };
+                match self.0.entry(job) {
+                    Entry::Vacant(_) => unreachable!("every admitted job was asked for"),
+                    Entry::Occupied(mut entry) => match entry.get() {
+                        JobAnswer::Submitted { .. } => entry.insert(again),
+                        JobAnswer::Exists { .. } | JobAnswer::Expired | JobAnswer::Refused { .. } => entry.get().clone(),
+                    },
+                }
+            }
+        }
+    }
+
+    pub(super) fn any_new(&self) -> bool {
+        self.0.values().any(|answer| matches!(answer, JobAnswer::Submitted { .. }))
+    }
+}
 
 impl Store {
     /// One answer for each candidate, in order.
     pub async fn submit(&self, candidates: &[Candidate]) -> Result<Vec<JobAnswer>> {
-        unimplemented!()
+        let sets = self.label_sets_of(needs(candidates)).await?;
+        let (answers, new) = retrying(async || {
+            let mut work = self.begin().await?;
+            let causes = events_of(&mut work, candidates).await?;
+            let wanted = admitted(candidates)
+                .map(|admitted| Wanted {
+                    admitted,
+                    event: admitted.event.as_ref().and_then(|id| causes.get(id.as_str()).copied()),
+                })
+                .collect();
+            let mut answers = append(&mut work, &sets, wanted).await?;
+            work.commit().await?;
+            let new = answers.any_new();
+            Ok((candidates.iter().map(|c| answers.give(c)).collect(), new))
+        })
+        .await?;
+        if new {
+            self.ring();
+        }
+        Ok(answers)
     }
-    /// A new job that asks for the same again; the same `request` again gives the same job. `fresh` is the task as it is configured now (version, labels): without it the old version runs. None: there is no such job.
-    pub async fn rerun(&self, job: JobId, request: &str, fresh: Option<(i64, Vec<String>)>, act: &Act) -> Result<Option<JobAnswer>> {
-        unimplemented!()
+
+    /// A new job that asks for the same again; the same `request` again gives the same job. `fresh` is the task as it
+    /// is configured now (version, labels): without it the old version runs. None: there is no such job.
+    pub async fn rerun(
+        &self,
+        job: JobId,
+        request: &str,
+        fresh: Option<(i64, Vec<String>)>,
+        act: &Act,
+    ) -> Result<Option<JobAnswer>> {
+        let Some(old) = self.job(job).await? else { return Ok(None) };
+        let (task_version, needs) = fresh.unwrap_or((old.task_version, old.needs));
+        let cause = format!("rerun:{request}:{job}");
+        let s = old.summary;
+        let candidate = Candidate::Admitted(Box::new(Admitted {
+            job: NewJob {
+                key: JobId::of(&cause, &s.task, &s.item_type, &s.item, &s.arch),
+                task: s.task,
+                item: s.item,
+                item_type: s.item_type,
+                arch: s.arch,
+                rule: s.rule,
+                priority: old.priority,
+                params: old.params,
+                // Whoever asks for it now does not find it pointless.
+                expires_at: None,
+                supersede: None,
+            },
+            task_version,
+            needs,
+            recorder: old.recorder,
+            recorded_at: old.recorded_at,
+            generation: old.generation,
+            event: s.event_id,
+            rerun_of: Some(job),
+        }));
+        let answer = self.submit(std::slice::from_ref(&candidate)).await?.pop();
+        if matches!(answer, Some(JobAnswer::Submitted { .. })) {
+            self.note(act).await?;
+        }
+        Ok(answer)
     }
+}
+
+pub(super) fn admitted<'a>(candidates: impl IntoIterator<Item = &'a Candidate>) -> impl Iterator<Item = &'a Admitted> {
+    candidates.into_iter().filter_map(|candidate| match candidate {
+        Candidate::Admitted(admitted) => Some(&**admitted),
+        Candidate::Answered(_) => None,
+    })
+}
+
+pub(super) fn needs<'a>(candidates: impl IntoIterator<Item = &'a Candidate>) -> impl Iterator<Item = &'a [String]> {
+    admitted(candidates).map(|admitted| admitted.needs.as_slice())
+}
+
+/// The numbers of the events that are named as causes and are stored.
+async fn events_of(work: &mut Work, candidates: &[Candidate]) -> Result<HashMap<String, i64>> {
+    let mut ids: Vec<&str> = admitted(candidates).filter_map(|admitted| admitted.event.as_deref()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows: Vec<(String, i64)> = match &mut work.tx {
+        Tx::Pg(tx) => {
+            sqlx::query_as("SELECT id, seq FROM events WHERE id = ANY ($1)").bind(ids).fetch_all(&mut **tx).await?
+        }
+        Tx::Lite(tx) => {
+            sqlx::query_as("SELECT id, seq FROM events WHERE id IN (SELECT value FROM json_each($1))")
+                .bind(json!(ids).to_string())
+                .fetch_all(&mut **tx)
+                .await?
+        }
+    };
+    Ok(rows.into_iter().collect())
+}
+
+/// Makes the jobs whose key is new, and queues them; the first of several with one key counts.
+pub(super) async fn append(work: &mut Work, sets: &Sets, mut wanted: Vec<Wanted<'_>>) -> Result<Answers> {
+    // In the order of their keys, so that two batches wait for each other instead of both.
+    wanted.sort_by_key(|w| w.admitted.job.key);
+    wanted.dedup_by_key(|w| w.admitted.job.key);
+    if wanted.is_empty() {
+        return Ok(Answers(HashMap::new()));
+    }
+    let made = insert(work, sets, &wanted).await?;
+    let mut answers: HashMap<_, _> =
+        made.into_iter().map(JobId).map(|job| (job, JobAnswer::Submitted { job })).collect();
+    let there: Vec<Uuid> = wanted.iter().map(|w| w.admitted.job.key).filter(|k| !answers.contains_key(k)).map(|k| k.0).collect();
+    for (id, state) in states(work, &there).await? {
+        let state = state.parse().map_err(|_| corrupt("ended", "state", id, &state))?;
+        answers.insert(JobId(id), JobAnswer::Exists { job: JobId(id), state });
+    }
+    match wanted.iter().find(|w| !answers.contains_key(&w.admitted.job.key)) {
+        Some(w) => Err(corrupt("jobs", "state", w.admitted.job.key, "none of the tables that a job can be in")),
+        None => Ok(Answers(answers)),
+    }
+}
+
+/// Gives back the ids that were new.
+///
+/// PostgreSQL takes typed arrays and queues in the same statement; SQLite has no INSERT inside a SELECT, so it takes
+/// JSON and queues what the first statement made.
+async fn insert(work: &mut Work, sets: &Sets, wanted: &[Wanted<'_>]) -> Result<Vec<Uuid>> {
+    let now = work.now.0;
+    let rank = |w: &Wanted<'_>| now.saturating_sub(i64::from(w.admitted.job.priority) * PRIORITY_STEP.micros());
+    let unknown_cause = |w: &Wanted<'_>| if w.event.is_none() { w.admitted.event.clone() } else { None };
+    let supersede = |w: &Wanted<'_>| w.admitted.job.supersede.clone().filter(|s| s.policy != Policy::None);
+    match &mut work.tx {
+        Tx::Pg(tx) => {
+            fn all<'w, T>(wanted: &'w [Wanted<'w>], of: impl Fn(&'w Wanted<'w>) -> T) -> Vec<T> {
+                wanted.iter().map(of).collect()
+            }
+            Ok(sqlx::query_scalar(
+                "WITH made AS (
+                     INSERT INTO jobs (id, task, item, item_type, arch, rule, priority, needs, rank, task_version,
+                         params, event, event_id, recorder, recorded_at, generation, expires_at, supersede_key,
+                         supersede_policy, rerun_of, created_at)
+                     SELECT g.*, $21 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
+                         $7::int[], $8::int[], $9::bigint[], $10::bigint[], $11::text[], $12::bigint[], $13::text[],
+                         $14::text[], $15::bigint[], $16::bigint[], $17::bigint[], $18::text[], $19::text[],
+                         $20::uuid[]) AS g
+                     ON CONFLICT (id) DO NOTHING
+                     RETURNING seq, id, needs, rank, expires_at),
+                 queue AS (
+                     INSERT INTO queued (job, attempt, needs, rank, expires_at)
+                     SELECT seq, 1, needs, rank, expires_at FROM made)
+                 SELECT id FROM made",
+            )
+            .bind(all(wanted, |w| w.admitted.job.key.0))
+            .bind(all(wanted, |w| w.admitted.job.task.as_str()))
+            .bind(all(wanted, |w| w.admitted.job.item.as_str()))
+            .bind(all(wanted, |w| w.admitted.job.item_type.as_str()))
+            .bind(all(wanted, |w| w.admitted.job.arch.as_str()))
+            .bind(all(wanted, |w| w.admitted.job.rule.as_str()))
+            .bind(all(wanted, |w| w.admitted.job.priority))
+            .bind(all(wanted, |w| sets[&w.admitted.needs]))
+            .bind(all(wanted, rank))
+            .bind(all(wanted, |w| w.admitted.task_version))
+            .bind(all(wanted, |w| json!(w.admitted.job.params).to_string()))
+            .bind(all(wanted, |w| w.event))
+            .bind(all(wanted, unknown_cause))
+            .bind(all(wanted, |w| w.admitted.recorder.as_str()))
+            .bind(all(wanted, |w| w.admitted.recorded_at.0))
+            .bind(all(wanted, |w| int(w.admitted.generation)))
+            .bind(all(wanted, |w| w.admitted.job.expires_at.map(|t| t.0)))
+            .bind(all(wanted, |w| supersede(w).map(|s| s.key)))
+            .bind(all(wanted, |w| supersede(w).map(|s| s.policy.name())))
+            .bind(all(wanted, |w| w.admitted.rerun_of.map(|id| id.0)))
+            .bind(now)
+            .fetch_all(&mut **tx)
+            .await?)
+        }
+        Tx::Lite(tx) => {
+            let rows: Vec<_> = wanted
+                .iter()
+                .map(|w| {
+                    let (job, s) = (&w.admitted.job, supersede(w));
+                    json!([
+                        job.key.0.simple().to_string(), job.task, job.item, job.item_type, job.arch, job.rule,
+                        job.priority, sets[&w.admitted.needs], rank(w), w.admitted.task_version,
+                        json!(job.params).to_string(), w.event, unknown_cause(w), w.admitted.recorder,
+                        w.admitted.recorded_at.0, w.admitted.generation, job.expires_at.map(|t| t.0),
+                        s.as_ref().map(|s| &s.key), s.as_ref().map(|s| s.policy.name()),
+                        w.admitted.rerun_of.map(|id| id.0.simple().to_string()),
+                    ])
+                })
+                .collect();
+            let made = sqlx::query(
+                "INSERT INTO jobs (id, task, item, item_type, arch, rule, priority, needs, rank, task_version,
+                     params, event, event_id, recorder, recorded_at, generation, expires_at, supersede_key,
+                     supersede_policy, rerun_of, created_at)
+                 SELECT unhex(r.value->>0), r.value->>1, r.value->>2, r.value->>3, r.value->>4, r.value->>5,
+                     r.value->>6, r.value->>7, r.value->>8, r.value->>9, r.value->>10, r.value->>11, r.value->>12,
+                     r.value->>13, r.value->>14, r.value->>15, r.value->>16, r.value->>17, r.value->>18,
+                     unhex(r.value->>19), $2
+                 FROM json_each($1) r WHERE true
+                 ON CONFLICT (id) DO NOTHING
+                 RETURNING seq, id",
+            )
+            .bind(json!(rows).to_string())
+            .bind(now)
+            .fetch_all(&mut **tx)
+            .await?;
+            let seqs = made.iter().map(|row| row.try_get("seq")).collect::<sqlx::Result<Vec<i64>>>()?;
+            sqlx::query(
+                "INSERT INTO queued (job, attempt, needs, rank, expires_at)
+                 SELECT seq, 1, needs, rank, expires_at FROM jobs WHERE seq IN (SELECT value FROM json_each($1))",
+            )
+            .bind(json!(seqs).to_string())
+            .execute(&mut **tx)
+            .await?;
+            Ok(made.iter().map(|row| row.try_get("id")).collect::<sqlx::Result<_>>()?)
+        }
+    }
+}
+
+/// Where jobs are that exist.
+async fn states(work: &mut Work, ids: &[Uuid]) -> Result<Vec<(Uuid, String)>> {
+    macro_rules! select {
+        ($among:literal) => {
+            concat!(
+                "SELECT j.id, CASE WHEN w.job IS NOT NULL THEN 'waiting' WHEN q.job IS NOT NULL THEN 'queued'
+                                   WHEN l.job IS NOT NULL THEN 'running' ELSE COALESCE(e.state, '') END
+                 FROM jobs j LEFT JOIN waiting w ON w.job = j.seq LEFT JOIN queued q ON q.job = j.seq
+                      LEFT JOIN leases l ON l.job = j.seq LEFT JOIN ended e ON e.job = j.seq
+                 WHERE j.id ",
+                $among
+            )
+        };
+    }
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(match &mut work.tx {
+        Tx::Pg(tx) => sqlx::query_as(select!("= ANY ($1)")).bind(ids).fetch_all(&mut **tx).await?,
+        Tx::Lite(tx) => {
+            let ids: Vec<String> = ids.iter().map(|id| id.simple().to_string()).collect();
+            sqlx::query_as(select!("IN (SELECT unhex(value) FROM json_each($1))"))
+                .bind(json!(ids).to_string())
+                .fetch_all(&mut **tx)
+                .await?
+        }
+    })
 }
