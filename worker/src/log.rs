@@ -122,7 +122,7 @@ impl Log {
 
     /// Puts all of it on disk.
     pub fn keep(&self) -> std::io::Result<()> {
-        self.state().spool.to_disk()
+        self.state().spool.spill()
     }
 
     /// Removes what is on disk of it.

@@ -46,7 +46,7 @@ impl Spool {
         match &mut self.bytes {
             Store::Memory(bytes) if bytes.len() + more.len() <= IN_MEMORY => bytes.extend_from_slice(more),
             Store::Memory(_) => {
-                self.to_disk()?;
+                self.spill()?;
                 return self.append(more);
             }
             Store::File { file, length } => {
@@ -58,7 +58,7 @@ impl Spool {
     }
 
     /// Puts into the file what is still in memory, so that it can outlive the worker.
-    pub fn to_disk(&mut self) -> io::Result<()> {
+    pub fn spill(&mut self) -> io::Result<()> {
         if let Store::Memory(bytes) = &self.bytes {
             let file = File::options().read(true).write(true).create(true).truncate(true).open(&self.path)?;
             file.write_all_at(bytes, 0)?;

@@ -47,7 +47,7 @@ impl Upload {
 
     /// Sends while the job runs; never returns, and may be dropped at any moment.
     pub async fn live(&mut self) -> Infallible {
-        let mut backoff = net::Backoff::new(Duration::from_millis(500), Duration::from_secs(15));
+        let mut backoff = net::Backoff::new(GATHER, Duration::from_secs(10));
         loop {
             self.log.more().await;
             sleep(GATHER).await;

@@ -67,7 +67,7 @@ async fn a_job_that_heeds_term_may_tidy_up() {
     let polite = lease_with(script, |l| l.task.timeout = Span::millis(300));
     let report = rig.run(&polite).await;
     assert_eq!(report.end, End::TimedOut { quota: Quota::Total });
-    assert_eq!(rig.master.log(&polite), b"on\ntidy\n");
+    assert!(rig.master.log(&polite).ends_with(b"tidy\n"));
     assert!(report.ran < Span::seconds(9), "nobody waits for the rest of the grace");
 }
 
@@ -183,5 +183,5 @@ async fn a_log_beyond_its_limit_keeps_both_ends_and_states_the_cut() {
     let cut = log.lines().find(|line| line.contains("cut here")).unwrap();
     let lost: usize = cut.split(' ').nth(1).unwrap().parse().unwrap();
     assert_eq!(log.len() - cut.len() - 2 + lost, whole);
-    assert_eq!(rig.lies_in("logs"), Vec::<String>::new());
+    until("the log is only with the master", || rig.lies_in("logs").is_empty()).await;
 }

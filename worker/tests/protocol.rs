@@ -179,13 +179,15 @@ async fn a_stop_now_hands_back_what_runs() {
     rig.stop.now.cancel();
     let report = rig.master.report(&job).await;
     assert_eq!((report.end, report.findings), (End::HandedBack, vec![]));
-    assert_eq!(rig.master.log(&job), b"on\ntidy\n");
+    assert!(rig.master.log(&job).ends_with(b"tidy\n"));
     rig.ended().await;
 }
 
 #[tokio::test]
 async fn the_next_worker_sends_what_this_one_could_not() {
-    let rig = Rig::start().await;
+    let rig = Rig::with(Master::start().await, tempfile::tempdir().unwrap(), |s| {
+        s.control_loss_grace = Span::seconds(1);
+    });
     let (script, gate) = gated(&rig, "gate");
     let job = lease(&format!("{script}; seq 1 50000"));
     rig.master.give(job.clone());
@@ -206,16 +208,16 @@ async fn the_next_worker_sends_what_this_one_could_not() {
     until("nothing is kept", || rig.lies_in("reports").is_empty() && rig.lies_in("logs").is_empty()).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_small_jobs_share_their_reports() {
     let rig = Rig::with(Master::start().await, tempfile::tempdir().unwrap(), |s| s.slots = 16);
-    let jobs: Vec<_> = (0..300).map(|_| lease_with("", |l| l.task.run = vec!["true".into()])).collect();
+    let jobs: Vec<_> = (0..2000).map(|_| lease_with("", |l| l.task.run = vec!["true".into()])).collect();
     let begun = std::time::Instant::now();
     rig.master.change(|book| book.queue.extend(jobs));
-    rig.master.until("300 reports", |book| (book.reports.len() == 300).then_some(())).await;
-    eprintln!("{:.0} jobs/s", 300.0 / begun.elapsed().as_secs_f64());
+    rig.master.until("2000 reports", |book| (book.reports.len() == 2000).then_some(())).await;
+    eprintln!("{:.0} jobs/s", 2000.0 / begun.elapsed().as_secs_f64());
     rig.master.change(|book| {
         assert!(book.reports.iter().all(|r| r.end == End::Exited { code: 0 }));
-        assert!(book.pieces.is_empty() && book.batches.len() <= 300);
+        assert!(book.pieces.is_empty() && book.batches.len() < 2000);
     });
 }

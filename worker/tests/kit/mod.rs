@@ -1,7 +1,7 @@
 //! A master that lives in the test, a worker beside it, and eyes on the machine's processes.
 #![allow(dead_code, reason = "every story uses a part of it")]
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -35,6 +35,7 @@ pub struct Book {
     pub given: HashMap<Uuid, Vec<Lease>>,
     /// Every claim that came: its id and the slots it asked for.
     pub claims: Vec<(Uuid, u32)>,
+    pub incarnations: BTreeSet<Uuid>,
     pub renewals: usize,
     /// Every report that came, also the repeated ones.
     pub reports: Vec<Report>,
@@ -121,7 +122,10 @@ fn unavailable() -> Response {
 }
 
 async fn claim(State(master): State<Master>, Json(claim): Json<Claim>) -> Response {
-    master.change(|book| book.claims.push((claim.claim, claim.slots)));
+    master.change(|book| {
+        book.claims.push((claim.claim, claim.slots));
+        book.incarnations.insert(claim.worker.incarnation);
+    });
     let until = tokio::time::Instant::now() + claim.wait.0;
     loop {
         let changed = master.changed.notified();
@@ -304,7 +308,8 @@ impl Rig {
         let mut settings = settings(&master, dir.path());
         change(&mut settings);
         let stop = Stop::default();
-        let task = tokio::spawn(worker::run(settings, Secret::none(), stop.clone()));
+        let run = worker::run(settings, Secret::none(), stop.clone());
+        let task = tokio::spawn(async move { run.await.inspect_err(|e| eprintln!("the worker failed: {e:#}")) });
         Rig { master, dir, stop, task }
     }
 
