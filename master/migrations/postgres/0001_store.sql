@@ -123,7 +123,6 @@ CREATE TABLE attempts (
     secret BYTEA CHECK (length(secret) = 16), -- of the lease whose report ended it; null where nobody reported
     PRIMARY KEY (job, attempt)
 );
-CREATE INDEX attempts_worker ON attempts (worker, job);
 
 -- A job's one end. Append-only.
 CREATE TABLE ended (

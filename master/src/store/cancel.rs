@@ -1,18 +1,111 @@
-use model::JobId;
-use super::{Result, Store};
-use super::types::*;
+//! Stopping jobs because a person said so.
+
+use model::{JobId, JobState};
+
+use super::error::corrupt;
+use super::moves::{EndedRow, Moves};
+use super::tx::{Work, on_tx, retrying};
+use super::types::{Act, Cancel};
+use super::{Result, Store, audit};
 
 impl Store {
-    /// One answer for each job, in order.
+    /// One answer for each job, in order. What runs is only marked: the worker is told when it renews.
     pub async fn cancel(&self, jobs: &[JobId], act: &Act) -> Result<Vec<Cancel>> {
-        unimplemented!()
+        let mut order: Vec<usize> = (0..jobs.len()).collect();
+        order.sort_by_key(|i| jobs[*i]);
+        retrying(async || {
+            let mut work = self.begin().await?;
+            let mut answers = vec![Cancel::Unknown; jobs.len()];
+            for i in &order {
+                answers[*i] = cancel(&mut work, jobs[*i], act).await?;
+            }
+            audit::record(&mut work, act).await?;
+            work.commit().await?;
+            Ok(answers)
+        })
+        .await
     }
+
     /// Tells the workers to stop whatever runs, to be queued again; how many that concerns.
     pub async fn requeue_running(&self, reason: &str) -> Result<u64> {
-        unimplemented!()
+        self.stop_running(reason, true).await
     }
+
     /// Tells the workers to stop whatever runs, to end cancelled; how many that concerns.
     pub async fn kill_running(&self, reason: &str) -> Result<u64> {
-        unimplemented!()
+        self.stop_running(reason, false).await
     }
+
+    async fn stop_running(&self, reason: &str, requeue: bool) -> Result<u64> {
+        retrying(async || {
+            let mut work = self.begin().await?;
+            let rows = on_tx!(&mut work.tx, |conn| {
+                sqlx::query("UPDATE leases SET cancel = $1, requeue = $2 WHERE cancel IS NULL")
+                    .bind(reason)
+                    .bind(requeue)
+                    .execute(conn)
+                    .await?
+                    .rows_affected()
+            });
+            work.commit().await?;
+            Ok(rows)
+        })
+        .await
+    }
+}
+
+/// Looks for the job where it can be, in the order in which jobs go; one that goes back meanwhile (a lease that runs
+/// out) is looked for once more.
+async fn cancel(work: &mut Work, job: JobId, act: &Act) -> Result<Cancel> {
+    let seq: Option<i64> = on_tx!(&mut work.tx, |conn| {
+        sqlx::query_scalar("SELECT seq FROM jobs WHERE id = $1").bind(job.0).fetch_optional(conn).await?
+    });
+    let Some(seq) = seq else { return Ok(Cancel::Unknown) };
+    for _ in 0..3 {
+        if let Some(attempt) = unqueue(work, seq).await? {
+            let end = EndedRow {
+                job: seq,
+                state: JobState::Cancelled,
+                reason: format!("cancelled by {}: {}", act.actor, act.reason),
+                outcome: None,
+                attempts: attempt - 1,
+            };
+            Moves { ended: vec![end], ..Moves::default() }.write(work).await?;
+            return Ok(Cancel::Ended);
+        }
+        // A person's wish to end it outweighs a drain's wish to have it run elsewhere.
+        let marked = on_tx!(&mut work.tx, |conn| {
+            sqlx::query("UPDATE leases SET cancel = $2, requeue = FALSE WHERE job = $1")
+                .bind(seq)
+                .bind(format!("cancelled by {}: {}", act.actor, act.reason))
+                .execute(conn)
+                .await?
+                .rows_affected()
+        });
+        if marked > 0 {
+            return Ok(Cancel::Asked);
+        }
+        let state: Option<String> = on_tx!(&mut work.tx, |conn| {
+            sqlx::query_scalar("SELECT state FROM ended WHERE job = $1").bind(seq).fetch_optional(conn).await?
+        });
+        if let Some(state) = state {
+            return Ok(Cancel::Already(state.parse().map_err(|_| corrupt("ended", "state", job, &state))?));
+        }
+    }
+    Err(corrupt("jobs", "state", job, "none of the tables that a job can be in"))
+}
+
+/// Takes a job out of the queue or out of waiting; the number of the attempt that does not come.
+async fn unqueue(work: &mut Work, seq: i64) -> Result<Option<i32>> {
+    for sql in
+        ["DELETE FROM waiting WHERE job = $1 RETURNING attempt", "DELETE FROM queued WHERE job = $1 RETURNING attempt"]
+    {
+        let attempt = on_tx!(&mut work.tx, |conn| {
+            sqlx::query_scalar(sql).bind(seq).fetch_optional(conn).await?
+        });
+        if attempt.is_some() {
+            return Ok(attempt);
+        }
+    }
+    Ok(None)
 }

@@ -19,6 +19,7 @@ mod invariants;
 mod jobs;
 mod labels;
 mod mode;
+mod moves;
 mod number;
 mod outbox;
 mod renew;

@@ -1,14 +1,116 @@
+//! Keeping leases.
+
+use std::collections::HashMap;
+
 use model::Span;
 use model::lease::{Hold, Worker};
-use super::{Result, Store};
+use serde_json::json;
+
+use super::number::small;
+use super::tx::{Tx, Work, on_tx, retrying};
+use super::{Result, Store, Token};
 
 impl Store {
-    /// One answer for each token, in order.
+    /// One answer for each token, in order. A lease of another incarnation of the worker is gone.
     pub async fn renew(&self, worker: &Worker, tokens: &[String], term: Span) -> Result<Vec<Hold>> {
-        unimplemented!()
+        let parsed: Vec<Option<Token>> = tokens.iter().map(|token| token.parse().ok()).collect();
+        let mut asked: Vec<&Token> = parsed.iter().flatten().collect();
+        asked.sort_unstable();
+        asked.dedup();
+        let held = retrying(async || {
+            let mut work = self.begin().await?;
+            see(&mut work, worker).await?;
+            let held = prolong(&mut work, worker, &asked, term).await?;
+            work.commit().await?;
+            Ok(held)
+        })
+        .await?;
+        let answer = |token: &Option<Token>| match token.as_ref().and_then(|t| held.get(t.secret.as_slice())) {
+            None => Hold::Gone,
+            Some(None) => Hold::Held,
+            Some(Some(reason)) => Hold::Cancel { reason: reason.clone() },
+        };
+        Ok(parsed.iter().map(answer).collect())
     }
-    /// Every lease holds for at least one full term from now: to be called once at boot, before anything is expired.
+
+    /// Every lease holds for at least one full term from now: to be called once at boot, before anything is expired,
+    /// since nobody could renew while no master served.
     pub async fn grant_full_term(&self, term: Span) -> Result<u64> {
-        unimplemented!()
+        retrying(async || {
+            let mut work = self.begin().await?;
+            let until = work.after(term).0;
+            let rows = on_tx!(&mut work.tx, |conn| {
+                sqlx::query("UPDATE leases SET expires_at = $1 WHERE expires_at > 0 AND expires_at < $1")
+                    .bind(until)
+                    .execute(conn)
+                    .await?
+                    .rows_affected()
+            });
+            work.commit().await?;
+            Ok(rows)
+        })
+        .await
     }
+}
+
+async fn see(work: &mut Work, worker: &Worker) -> Result<()> {
+    let now = work.now.0;
+    on_tx!(&mut work.tx, |conn| {
+        sqlx::query("UPDATE workers SET last_seen = $3 WHERE name = $1 AND incarnation = $2")
+            .bind(&worker.name)
+            .bind(worker.incarnation)
+            .bind(now)
+            .execute(conn)
+            .await?;
+    });
+    Ok(())
+}
+
+/// By secret, which no two leases share: why the job is to be stopped, if it is. PostgreSQL takes typed arrays, SQLite
+/// JSON; otherwise both do the same.
+async fn prolong(
+    work: &mut Work,
+    worker: &Worker,
+    asked: &[&Token],
+    term: Span,
+) -> Result<HashMap<Vec<u8>, Option<String>>> {
+    if asked.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let until = work.after(term).0;
+    let rows: Vec<(Vec<u8>, Option<String>)> = match &mut work.tx {
+        Tx::Pg(tx) => {
+            sqlx::query_as(
+                "UPDATE leases l SET expires_at = $4
+                 FROM unnest($1::uuid[], $2::int[], $3::bytea[]) AS g (id, attempt, secret), jobs j
+                 WHERE j.id = g.id AND l.job = j.seq AND l.attempt = g.attempt AND l.secret = g.secret
+                       AND l.incarnation = $5 AND l.expires_at > 0
+                 RETURNING l.secret, l.cancel",
+            )
+            .bind(asked.iter().map(|t| t.job.0).collect::<Vec<_>>())
+            .bind(asked.iter().map(|t| small(t.attempt)).collect::<Vec<_>>())
+            .bind(asked.iter().map(|t| t.secret.as_slice()).collect::<Vec<_>>())
+            .bind(until)
+            .bind(worker.incarnation)
+            .fetch_all(&mut **tx)
+            .await?
+        }
+        Tx::Lite(tx) => {
+            let row = |t: &&Token| json!([t.job.0.simple().to_string(), t.attempt, hex::encode(t.secret)]);
+            sqlx::query_as(
+                "UPDATE leases SET expires_at = $2
+                 WHERE (job, attempt, secret) IN (
+                         SELECT j.seq, g.value->>1, unhex(g.value->>2)
+                         FROM json_each($1) g JOIN jobs j ON j.id = unhex(g.value->>0))
+                       AND incarnation = $3 AND expires_at > 0
+                 RETURNING secret, cancel",
+            )
+            .bind(json!(asked.iter().map(row).collect::<Vec<_>>()).to_string())
+            .bind(until)
+            .bind(worker.incarnation)
+            .fetch_all(&mut **tx)
+            .await?
+        }
+    };
+    Ok(rows.into_iter().collect())
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use model::JobId;
 
 /// Names a job and an attempt at it, and carries the secret of its lease: `<job uuid>.<attempt>.<32 hex digits>`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token {
     pub job: JobId,
     pub attempt: u32,

@@ -1,0 +1,216 @@
+//! Where jobs go when they leave a lease or the queue: rows for the tables they enter, written together.
+
+use std::collections::BTreeMap;
+
+use model::{JobState, Outcome};
+use serde_json::json;
+use sqlx::{Sqlite, Transaction};
+use uuid::Uuid;
+
+use super::Result;
+use super::tx::{Tx, Work};
+
+/// Rows to add, all in one go.
+#[derive(Default)]
+pub(super) struct Moves {
+    pub attempts: Vec<AttemptRow>,
+    pub queued: Vec<QueuedRow>,
+    pub waiting: Vec<WaitingRow>,
+    pub ended: Vec<EndedRow>,
+    pub outbox: Vec<OutboxRow>,
+}
+
+pub(super) struct AttemptRow {
+    pub job: i64,
+    pub attempt: i32,
+    pub worker: String,
+    pub started_at: i64,
+    pub ran: Option<i64>,
+    pub how: String,
+    pub outcome: Option<Outcome>,
+    pub note: Option<String>,
+    pub log_size: i64,
+    pub secret: Option<Vec<u8>>,
+}
+
+pub(super) struct QueuedRow {
+    pub job: i64,
+    pub attempt: i32,
+    pub needs: i32,
+    pub rank: i64,
+    pub expires_at: Option<i64>,
+}
+
+pub(super) struct WaitingRow {
+    pub job: i64,
+    pub attempt: i32,
+    pub until_at: i64,
+    pub reason: String,
+    pub expires_at: Option<i64>,
+}
+
+pub(super) struct EndedRow {
+    pub job: i64,
+    pub state: JobState,
+    pub reason: String,
+    pub outcome: Option<Outcome>,
+    pub attempts: i32,
+}
+
+pub(super) struct OutboxRow {
+    pub key: Uuid,
+    pub job: i64,
+    pub body: String,
+}
+
+impl EndedRow {
+    /// The end of a job whose time had passed before this attempt could begin.
+    pub(super) fn expired(job: i64, attempt: i32) -> EndedRow {
+        EndedRow {
+            job,
+            state: JobState::Expired,
+            reason: "its time had passed before it could run".into(),
+            outcome: None,
+            attempts: attempt - 1,
+        }
+    }
+}
+
+impl Moves {
+    /// How the totals change.
+    fn tally(&self) -> BTreeMap<String, i64> {
+        let mut steps = BTreeMap::new();
+        for row in &self.ended {
+            *steps.entry(format!("state:{}", row.state)).or_default() += 1;
+            if let Some(outcome) = row.outcome {
+                *steps.entry(format!("outcome:{outcome}")).or_default() += 1;
+            }
+        }
+        steps
+    }
+
+    /// PostgreSQL writes all tables in one statement, which costs one round trip; SQLite has no INSERT inside a
+    /// SELECT, and no round trips.
+    pub(super) async fn write(&self, work: &mut Work) -> Result<()> {
+        let now = work.now.0;
+        match &mut work.tx {
+            Tx::Pg(tx) => self.write_postgres(tx, now).await,
+            Tx::Lite(tx) => self.write_sqlite(tx, now).await,
+        }
+    }
+
+    async fn write_postgres(&self, tx: &mut Transaction<'static, sqlx::Postgres>, now: i64) -> Result<()> {
+        fn all<'r, R, T>(rows: &'r [R], of: impl Fn(&'r R) -> T) -> Vec<T> {
+            rows.iter().map(of).collect()
+        }
+        let (names, deltas): (Vec<_>, Vec<_>) = self.tally().into_iter().unzip();
+        sqlx::query(
+            "WITH a AS (
+                 INSERT INTO attempts (job, attempt, worker, started_at, ran, how, outcome, note, log_size, secret,
+                     finished_at)
+                 SELECT g.*, $1 FROM unnest($2::bigint[], $3::int[], $4::text[], $5::bigint[], $6::bigint[],
+                     $7::text[], $8::text[], $9::text[], $10::bigint[], $11::bytea[]) AS g),
+             q AS (
+                 INSERT INTO queued (job, attempt, needs, rank, expires_at)
+                 SELECT * FROM unnest($12::bigint[], $13::int[], $14::int[], $15::bigint[], $16::bigint[])),
+             w AS (
+                 INSERT INTO waiting (job, attempt, until_at, reason, expires_at)
+                 SELECT * FROM unnest($17::bigint[], $18::int[], $19::bigint[], $20::text[], $21::bigint[])),
+             e AS (
+                 INSERT INTO ended (job, state, reason, outcome, attempts, ended_at)
+                 SELECT g.*, $1 FROM unnest($22::bigint[], $23::text[], $24::text[], $25::text[], $26::int[]) AS g),
+             t AS (
+                 INSERT INTO tally (name, delta) SELECT * FROM unnest($27::text[], $28::bigint[])),
+             o AS (
+                 INSERT INTO outbox (key, job, body, due_at)
+                 SELECT g.*, $1 FROM unnest($29::uuid[], $30::bigint[], $31::text[]) AS g
+                 ON CONFLICT (key) DO NOTHING)
+             SELECT 1",
+        )
+        .bind(now)
+        .bind(all(&self.attempts, |r| r.job))
+        .bind(all(&self.attempts, |r| r.attempt))
+        .bind(all(&self.attempts, |r| r.worker.as_str()))
+        .bind(all(&self.attempts, |r| r.started_at))
+        .bind(all(&self.attempts, |r| r.ran))
+        .bind(all(&self.attempts, |r| r.how.as_str()))
+        .bind(all(&self.attempts, |r| r.outcome.map(Outcome::name)))
+        .bind(all(&self.attempts, |r| r.note.as_deref()))
+        .bind(all(&self.attempts, |r| r.log_size))
+        .bind(all(&self.attempts, |r| r.secret.as_deref()))
+        .bind(all(&self.queued, |r| r.job))
+        .bind(all(&self.queued, |r| r.attempt))
+        .bind(all(&self.queued, |r| r.needs))
+        .bind(all(&self.queued, |r| r.rank))
+        .bind(all(&self.queued, |r| r.expires_at))
+        .bind(all(&self.waiting, |r| r.job))
+        .bind(all(&self.waiting, |r| r.attempt))
+        .bind(all(&self.waiting, |r| r.until_at))
+        .bind(all(&self.waiting, |r| r.reason.as_str()))
+        .bind(all(&self.waiting, |r| r.expires_at))
+        .bind(all(&self.ended, |r| r.job))
+        .bind(all(&self.ended, |r| r.state.name()))
+        .bind(all(&self.ended, |r| r.reason.as_str()))
+        .bind(all(&self.ended, |r| r.outcome.map(Outcome::name)))
+        .bind(all(&self.ended, |r| r.attempts))
+        .bind(names)
+        .bind(deltas)
+        .bind(all(&self.outbox, |r| r.key))
+        .bind(all(&self.outbox, |r| r.job))
+        .bind(all(&self.outbox, |r| r.body.as_str()))
+        .execute(&mut **tx)
+        .await?;
+        Ok(())
+    }
+
+    async fn write_sqlite(&self, tx: &mut Transaction<'static, Sqlite>, now: i64) -> Result<()> {
+        let mut batches: Vec<(&'static str, Vec<serde_json::Value>)> = Vec::new();
+        batches.push((
+            "INSERT INTO attempts (job, attempt, worker, started_at, ran, how, outcome, note, log_size, secret,
+                 finished_at)
+             SELECT r.value->>0, r.value->>1, r.value->>2, r.value->>3, r.value->>4, r.value->>5, r.value->>6,
+                 r.value->>7, r.value->>8, unhex(r.value->>9), $2 FROM json_each($1) r",
+            self.attempts
+                .iter()
+                .map(|r| {
+                    json!([
+                        r.job, r.attempt, r.worker, r.started_at, r.ran, r.how, r.outcome.map(Outcome::name), r.note,
+                        r.log_size, r.secret.as_ref().map(hex::encode),
+                    ])
+                })
+                .collect(),
+        ));
+        batches.push((
+            "INSERT INTO queued (job, attempt, needs, rank, expires_at)
+             SELECT r.value->>0, r.value->>1, r.value->>2, r.value->>3, r.value->>4 FROM json_each($1) r",
+            self.queued.iter().map(|r| json!([r.job, r.attempt, r.needs, r.rank, r.expires_at])).collect(),
+        ));
+        batches.push((
+            "INSERT INTO waiting (job, attempt, until_at, reason, expires_at)
+             SELECT r.value->>0, r.value->>1, r.value->>2, r.value->>3, r.value->>4 FROM json_each($1) r",
+            self.waiting.iter().map(|r| json!([r.job, r.attempt, r.until_at, r.reason, r.expires_at])).collect(),
+        ));
+        batches.push((
+            "INSERT INTO ended (job, state, reason, outcome, attempts, ended_at)
+             SELECT r.value->>0, r.value->>1, r.value->>2, r.value->>3, r.value->>4, $2 FROM json_each($1) r",
+            self.ended
+                .iter()
+                .map(|r| json!([r.job, r.state.name(), r.reason, r.outcome.map(Outcome::name), r.attempts]))
+                .collect(),
+        ));
+        batches.push((
+            "INSERT INTO tally (name, delta) SELECT r.value->>0, r.value->>1 FROM json_each($1) r",
+            self.tally().into_iter().map(|(name, delta)| json!([name, delta])).collect(),
+        ));
+        batches.push((
+            "INSERT INTO outbox (key, job, body, due_at)
+             SELECT unhex(r.value->>0), r.value->>1, r.value->>2, $2 FROM json_each($1) r WHERE true
+             ON CONFLICT (key) DO NOTHING",
+            self.outbox.iter().map(|r| json!([r.key.simple().to_string(), r.job, r.body])).collect(),
+        ));
+        for (sql, rows) in batches.into_iter().filter(|(_, rows)| !rows.is_empty()) {
+            sqlx::query(sql).bind(json!(rows).to_string()).bind(now).execute(&mut **tx).await?;
+        }
+        Ok(())
+    }
+}
