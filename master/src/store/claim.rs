@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use model::operator::Mode;
 use model::{Event, JobId, Span};
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::error::corrupt;
+use super::events::Document;
 use super::labels::{Sets, satisfied};
 use super::moves::{EndedRow, Moves};
 use super::number::{count, small};
@@ -175,13 +176,7 @@ impl Row {
             .ok_or_else(|| corrupt("leases", "secret", job, "not 16 bytes"))?;
         let event = match (self.event_id, self.topic, self.document) {
             (Some(id), Some(topic), Some(document)) => {
-                let mut document: Value =
-                    serde_json::from_str(&document).map_err(|_| corrupt("events", "document", &id, &document))?;
-                let part = |document: &mut Value, name| match document.get_mut(name).map(Value::take) {
-                    Some(Value::Object(map)) => map,
-                    _ => serde_json::Map::new(),
-                };
-                let (headers, body) = (part(&mut document, "headers"), part(&mut document, "body"));
+                let Document { headers, body } = Document::read(&id, &document)?;
                 Some(Event { id, topic, sent_at: self.sent_at, headers, body, source: self.source.unwrap_or_default() })
             }
             _ => None,

@@ -1,20 +1,155 @@
-use model::Span;
-use model::operator::{IntakeCounts, JobCounts, WorkerView};
+//! How many of what there are: workers, jobs by state, what the triggers report.
+
+use db::on_read;
+use model::intake::TriggerCounts;
+use model::operator::{IntakeCounts, JobCounts, WorkerState, WorkerView};
+use model::{JobState, Outcome, Span, Time};
+
+use super::error::corrupt;
+use super::number::{count, nat};
+use super::types::TriggerView;
 use super::{Result, Store};
-use super::types::*;
+
+#[derive(sqlx::FromRow)]
+struct WorkerRow {
+    name: String,
+    labels: String,
+    slots: i32,
+    version: String,
+    first_seen: i64,
+    last_seen: i64,
+    running: i64,
+}
+
+#[derive(sqlx::FromRow)]
+struct TriggerRow {
+    recorder: String,
+    next: i64,
+    last_heard: i64,
+    generation: i64,
+    recorded: i64,
+    forwarded: i64,
+    quarantined: i64,
+    duplicates: i64,
+    repeated: i64,
+}
 
 impl Store {
     /// By name. Lost: not seen for three terms.
     pub async fn workers(&self, term: Span) -> Result<Vec<WorkerView>> {
-        unimplemented!()
+        let lost_before = self.now().await?.minus(Span(term.0 * 3));
+        let rows: Vec<WorkerRow> = on_read!(self.db(), |pool| {
+            sqlx::query_as(
+                "SELECT w.name, w.labels, w.slots, w.version, w.first_seen, w.last_seen,
+                        (SELECT count(*) FROM leases l WHERE l.worker = w.name) AS running
+                 FROM workers w ORDER BY w.name",
+            )
+            .fetch_all(pool)
+            .await?
+        });
+        let read = |row: WorkerRow| {
+            let state = if Time(row.last_seen) < lost_before {
+                WorkerState::Lost
+            } else if row.running > 0 {
+                WorkerState::Busy
+            } else {
+                WorkerState::Ready
+            };
+            Ok(WorkerView {
+                labels: serde_json::from_str(&row.labels)
+                    .map_err(|_| corrupt("workers", "labels", &row.name, &row.labels))?,
+                name: row.name,
+                state,
+                slots: count(row.slots),
+                running: u32::try_from(row.running).unwrap_or(u32::MAX),
+                version: row.version,
+                last_seen: Time(row.last_seen),
+                first_seen: Time(row.first_seen),
+            })
+        };
+        rows.into_iter().map(read).collect()
     }
+
     pub async fn counts(&self) -> Result<JobCounts> {
-        unimplemented!()
+        let (waiting, queued, running): (i64, i64, i64) = on_read!(self.db(), |pool| {
+            sqlx::query_as(
+                "SELECT (SELECT count(*) FROM waiting), (SELECT count(*) FROM queued), (SELECT count(*) FROM leases)",
+            )
+            .fetch_one(pool)
+            .await?
+        });
+        let mut counts = JobCounts {
+            waiting: nat(waiting),
+            queued: nat(queued),
+            running: nat(running),
+            ..JobCounts::default()
+        };
+        for (name, total) in self.totals().await? {
+            let Some(state) = name.strip_prefix("state:") else { continue };
+            match state.parse().map_err(|_| corrupt("tally", "name", &name, total))? {
+                JobState::Finished => counts.finished = nat(total),
+                JobState::Cancelled => counts.cancelled = nat(total),
+                JobState::Superseded => counts.superseded = nat(total),
+                JobState::Expired => counts.expired = nat(total),
+                JobState::Waiting | JobState::Queued | JobState::Running => {
+                    return Err(corrupt("tally", "name", &name, total));
+                }
+            }
+        }
+        Ok(counts)
     }
+
+    /// How many jobs ended with each outcome.
+    pub async fn outcome_counts(&self) -> Result<Vec<(Outcome, u64)>> {
+        let totals = self.totals().await?.into_iter();
+        Ok(totals.filter_map(|(name, n)| Some((Outcome::parse(name.strip_prefix("outcome:")?)?, nat(n)))).collect())
+    }
+
+    async fn totals(&self) -> Result<Vec<(String, i64)>> {
+        Ok(on_read!(self.db(), |pool| {
+            sqlx::query_as("SELECT name, CAST(sum(delta) AS BIGINT) FROM tally GROUP BY name ORDER BY name")
+                .fetch_all(pool)
+                .await?
+        }))
+    }
+
+    /// The sum of what the triggers last reported.
     pub async fn intake_counts(&self) -> Result<IntakeCounts> {
-        unimplemented!()
+        let (recorded, forwarded, quarantined): (i64, i64, i64) = on_read!(self.db(), |pool| {
+            sqlx::query_as(
+                "SELECT CAST(COALESCE(sum(recorded), 0) AS BIGINT), CAST(COALESCE(sum(forwarded), 0) AS BIGINT),
+                        CAST(COALESCE(sum(quarantined), 0) AS BIGINT)
+                 FROM triggers",
+            )
+            .fetch_one(pool)
+            .await?
+        });
+        Ok(IntakeCounts { recorded: nat(recorded), forwarded: nat(forwarded), quarantined: nat(quarantined) })
     }
+
+    /// By name of the recorder.
     pub async fn triggers(&self) -> Result<Vec<TriggerView>> {
-        unimplemented!()
+        let rows: Vec<TriggerRow> = on_read!(self.db(), |pool| {
+            sqlx::query_as(
+                "SELECT recorder, next, last_heard, generation, recorded, forwarded, quarantined, duplicates, repeated
+                 FROM triggers ORDER BY recorder",
+            )
+            .fetch_all(pool)
+            .await?
+        });
+        let view = |row: TriggerRow| TriggerView {
+            recorder: row.recorder,
+            next: nat(row.next),
+            last_heard: Time(row.last_heard),
+            generation: nat(row.generation),
+            counts: TriggerCounts {
+                recorded: nat(row.recorded),
+                forwarded: nat(row.forwarded),
+                quarantined: nat(row.quarantined),
+                duplicates: nat(row.duplicates),
+            },
+            repeated: nat(row.repeated),
+        };
+        Ok(rows.into_iter().map(view).collect())
     }
 }

@@ -9,8 +9,8 @@ use serde_json::json;
 use super::number::{int, nat};
 use super::submit::{Wanted, admitted, append, needs};
 use super::tx::{Tx, Work, on_tx, retrying};
-use super::types::{Batch, Intake, NewEvent};
-use super::{Result, Store};
+use super::types::{Act, Batch, Candidate, Intake, NewEvent};
+use super::{Result, Store, audit};
 
 impl Store {
     /// The number of the event that is wanted next from this recorder: 1 from one that is unknown.
@@ -26,8 +26,8 @@ impl Store {
 
     /// Stores a batch whole or not at all. One without events only says that its trigger is there.
     pub async fn intake(&self, batch: &Batch) -> Result<Intake> {
-        let candidates = || batch.events.iter().flat_map(|event| &event.jobs);
-        let sets = self.label_sets_of(needs(candidates())).await?;
+        let candidates: Vec<&Candidate> = batch.events.iter().flat_map(|event| &event.jobs).collect();
+        let sets = self.label_sets_of(needs(candidates.iter().copied())).await?;
         let (intake, new) = retrying(async || {
             let mut work = self.begin().await?;
             let next = hear(&mut work, batch).await?;
@@ -47,7 +47,7 @@ impl Store {
             move_cursor(&mut work, &batch.recorder, next, stored.repeated).await?;
             work.commit().await?;
             let new = answers.any_new();
-            Ok((Intake::Stored { next, jobs: candidates().map(|c| answers.give(c)).collect() }, new))
+            Ok((Intake::Stored { next, jobs: candidates.iter().map(|c| answers.give(c)).collect() }, new))
         })
         .await?;
         if new {
@@ -57,7 +57,7 @@ impl Store {
     }
 
     /// Goes on at `next` although what is before it never came, because the recorder does not have it any more.
-    pub async fn skip_to(&self, recorder: &str, next: u64, act: &super::Act) -> Result<()> {
+    pub async fn skip_to(&self, recorder: &str, next: u64, act: &Act) -> Result<()> {
         retrying(async || {
             let mut work = self.begin().await?;
             on_tx!(&mut work.tx, |conn| {
@@ -67,20 +67,20 @@ impl Store {
                     .execute(conn)
                     .await?;
             });
-            super::audit::record(&mut work, act).await?;
+            audit::record(&mut work, act).await?;
             work.commit().await
         })
         .await
     }
 
     /// Forgets a trigger that will not come back, so that nothing waits to hear from it.
-    pub async fn forget_trigger(&self, recorder: &str, act: &super::Act) -> Result<bool> {
+    pub async fn forget_trigger(&self, recorder: &str, act: &Act) -> Result<bool> {
         retrying(async || {
             let mut work = self.begin().await?;
             let rows = on_tx!(&mut work.tx, |conn| {
                 sqlx::query("DELETE FROM triggers WHERE recorder = $1").bind(recorder).execute(conn).await?.rows_affected()
             });
-            super::audit::record(&mut work, act).await?;
+            audit::record(&mut work, act).await?;
             work.commit().await?;
             Ok(rows > 0)
         })

@@ -1,8 +1,91 @@
+//! What must hold between the tables, whatever happened.
+
+use db::on_read;
+
 use super::{Result, Store};
 
+/// (what is wrong, how to count it)
+const CHECKS: [(&str, &str); 13] = [
+    (
+        "jobs are not in exactly one of waiting, queued, leases and ended",
+        "SELECT count(*) FROM jobs j
+         WHERE (SELECT count(*) FROM waiting w WHERE w.job = j.seq) + (SELECT count(*) FROM queued q WHERE q.job = j.seq)
+             + (SELECT count(*) FROM leases l WHERE l.job = j.seq) + (SELECT count(*) FROM ended x WHERE x.job = j.seq)
+             <> 1",
+    ),
+    (
+        "rows of a state belong to no job",
+        "SELECT count(*) FROM (SELECT job FROM waiting UNION ALL SELECT job FROM queued UNION ALL SELECT job FROM leases
+             UNION ALL SELECT job FROM ended UNION ALL SELECT job FROM attempts UNION ALL SELECT job FROM outbox) s
+         WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.seq = s.job)",
+    ),
+    (
+        "jobs have a gap in the numbers of their attempts",
+        "SELECT count(*) FROM (SELECT job FROM attempts GROUP BY job HAVING min(attempt) <> 1 OR max(attempt) <> count(*)) s",
+    ),
+    (
+        "jobs are at another attempt than the one after their last",
+        "SELECT count(*) FROM (SELECT job, attempt FROM waiting UNION ALL SELECT job, attempt FROM queued
+             UNION ALL SELECT job, attempt FROM leases UNION ALL SELECT job, attempts + 1 FROM ended) s
+         WHERE s.attempt <> 1 + (SELECT count(*) FROM attempts a WHERE a.job = s.job)",
+    ),
+    (
+        "queued jobs stand in the queue under other needs than their own",
+        "SELECT count(*) FROM queued q JOIN jobs j ON j.seq = q.job WHERE q.needs <> j.needs OR q.rank <> j.rank",
+    ),
+    (
+        "jobs need a label set that there is not",
+        "SELECT count(*) FROM jobs j WHERE NOT EXISTS (SELECT 1 FROM label_sets s WHERE s.id = j.needs)",
+    ),
+    (
+        "jobs run a version of a task that there is not",
+        "SELECT count(*) FROM jobs j WHERE NOT EXISTS (SELECT 1 FROM tasks t WHERE t.id = j.task_version)",
+    ),
+    (
+        "leases belong to workers that there are not",
+        "SELECT count(*) FROM leases l WHERE NOT EXISTS (SELECT 1 FROM workers w WHERE w.name = l.worker)",
+    ),
+    (
+        "totals of states differ from the jobs that ended so",
+        "SELECT count(*) FROM (SELECT name, sum(n) AS n FROM (
+             SELECT name, delta AS n FROM tally WHERE name LIKE 'state:%'
+             UNION ALL SELECT 'state:' || state, -1 FROM ended) s GROUP BY name HAVING sum(n) <> 0) d",
+    ),
+    (
+        "totals of outcomes differ from the jobs that ended so",
+        "SELECT count(*) FROM (SELECT name, sum(n) AS n FROM (
+             SELECT name, delta AS n FROM tally WHERE name LIKE 'outcome:%'
+             UNION ALL SELECT 'outcome:' || outcome, -1 FROM ended WHERE outcome IS NOT NULL) s
+             GROUP BY name HAVING sum(n) <> 0) d",
+    ),
+    (
+        "jobs finished although their last attempt has no end",
+        "SELECT count(*) FROM ended x WHERE x.state = 'finished'
+         AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.job = x.job AND a.attempt = x.attempts)",
+    ),
+    (
+        "things run or are unsent although the mode is idle",
+        "SELECT count(*) FROM mode WHERE mode = 'idle'
+         AND (EXISTS (SELECT 1 FROM leases) OR EXISTS (SELECT 1 FROM outbox))",
+    ),
+    (
+        "windows of idle are open although the mode is another, or none is",
+        "SELECT count(*) FROM mode
+         WHERE (mode = 'idle') <> EXISTS (SELECT 1 FROM windows WHERE resumed_at IS NULL)",
+    ),
+];
+
 impl Store {
-    /// What does not add up, one sentence each; empty in a sound database. Reads everything.
+    /// What does not add up, one sentence each; empty in a sound database. Reads everything: not for a busy system,
+    /// where what moves between two statements may seem wrong.
     pub async fn invariants(&self) -> Result<Vec<String>> {
-        unimplemented!()
+        let mut wrong = Vec::new();
+        for (what, sql) in CHECKS {
+            let n: i64 = on_read!(self.db(), |pool| sqlx::query_scalar(sql).fetch_one(pool).await?);
+            if n > 0 {
+                wrong.push(format!("{n} {what}"));
+            }
+        }
+        Ok(wrong)
     }
 }

@@ -39,9 +39,9 @@ pub(super) fn satisfied(known: &Sets, labels: &BTreeSet<String>) -> Vec<i32> {
 impl Store {
     /// The numbers of these sets, which must be sorted; new ones are stored at once, in a transaction of their own: one
     /// that no job uses does no harm.
-    pub(super) async fn label_sets_of<'a>(&self, wanted: impl Iterator<Item = &'a [String]>) -> Result<Arc<Sets>> {
+    pub(super) async fn label_sets_of(&self, wanted: BTreeSet<&[String]>) -> Result<Arc<Sets>> {
         let known = self.inner.labels.get();
-        let missing: BTreeSet<&[String]> = wanted.filter(|labels| !known.contains_key(*labels)).collect();
+        let missing: Vec<&[String]> = wanted.into_iter().filter(|labels| !known.contains_key(*labels)).collect();
         if missing.is_empty() {
             return Ok(known);
         }

@@ -18,6 +18,7 @@ mod intake;
 mod invariants;
 mod jobs;
 mod labels;
+mod listing;
 mod mode;
 mod moves;
 mod number;

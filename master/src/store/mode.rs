@@ -1,33 +1,280 @@
-use model::operator::{Backlog, IdleRequest};
-use super::{Result, Store};
-use super::types::*;
+//! Whether work is given out: a person sets it, an observation makes draining idle, and only a person undoes it.
+//!
+//! Every change is made alone: a claim that saw the mode before has committed, and one that comes after sees it.
 
-impl Store {
-    pub async fn mode(&self) -> Result<ModeRow> {
-        unimplemented!()
-    }
-    /// Stops giving out work. While idle nothing changes.
-    pub async fn drain(&self, request: &IdleRequest, act: &Act) -> Result<ModeRow> {
-        unimplemented!()
-    }
-    /// Draining becomes idle when nothing runs, nothing is unsent, and the triggers have nothing left; `also` is what else the caller knows of that stands against it, one sentence each.
-    pub async fn observe_idle(&self, also: &[String]) -> Result<Observed> {
-        unimplemented!()
-    }
-    pub async fn resume(&self, act: &Act) -> Result<ModeRow> {
-        unimplemented!()
-    }
-    /// What waits for a resume, by rule and task, most first.
-    pub async fn backlog(&self) -> Result<Vec<Backlog>> {
-        unimplemented!()
-    }
-    /// Newest first.
-    pub async fn windows(&self, limit: u32) -> Result<Vec<Window>> {
-        unimplemented!()
+use std::collections::BTreeMap;
+
+use db::on_read;
+use model::operator::{Backlog, IdleRequest, Mode, OnDeadline};
+use model::{Span, Time};
+use serde_json::json;
+
+use super::error::corrupt;
+use super::number::nat;
+use super::tx::{Work, on_tx, retrying};
+use super::types::{Act, ModeRow, Observed, Window};
+use super::{Result, Store, audit};
+
+/// A trigger is there when it was heard from within this time.
+const TRIGGER_HEARD: Span = Span::minutes(1);
+/// One that was not heard from for this long has been taken away, and idle does not wait for it.
+const TRIGGER_AWAY: Span = Span::days(1);
+
+pub(super) fn parse(text: &str) -> Option<Mode> {
+    [Mode::Active, Mode::Draining, Mode::Idle].into_iter().find(|mode| mode.name() == text)
+}
+
+fn on_deadline_name(on: OnDeadline) -> &'static str {
+    match on {
+        OnDeadline::Wait => "wait",
+        OnDeadline::Requeue => "requeue",
+        OnDeadline::Kill => "kill",
     }
 }
 
-pub(super) fn parse(text: &str) -> Option<model::operator::Mode> {
-    use model::operator::Mode;
-    [Mode::Active, Mode::Draining, Mode::Idle].into_iter().find(|mode| mode.name() == text)
+#[derive(sqlx::FromRow)]
+struct Row {
+    mode: String,
+    set_by: String,
+    reason: String,
+    since: i64,
+    deadline: Option<i64>,
+    on_deadline: String,
+    finish_through: Option<i64>,
+}
+
+const SELECT: &str = "SELECT mode, set_by, reason, since, deadline, on_deadline, finish_through FROM mode";
+
+impl Row {
+    fn read(self) -> Result<ModeRow> {
+        let on_deadline = [OnDeadline::Wait, OnDeadline::Requeue, OnDeadline::Kill]
+            .into_iter()
+            .find(|on| on_deadline_name(*on) == self.on_deadline)
+            .ok_or_else(|| corrupt("mode", "on_deadline", 1, &self.on_deadline))?;
+        Ok(ModeRow {
+            mode: parse(&self.mode).ok_or_else(|| corrupt("mode", "mode", 1, &self.mode))?,
+            by: self.set_by,
+            reason: self.reason,
+            since: Time(self.since),
+            deadline: self.deadline.map(Time),
+            on_deadline,
+            finish_through: self.finish_through,
+        })
+    }
+}
+
+async fn read(work: &mut Work) -> Result<ModeRow> {
+    let row: Row = on_tx!(&mut work.tx, |conn| sqlx::query_as(SELECT).fetch_one(conn).await?);
+    row.read()
+}
+
+impl Store {
+    pub async fn mode(&self) -> Result<ModeRow> {
+        let row: Row = on_read!(self.db(), |pool| sqlx::query_as(SELECT).fetch_one(pool).await?);
+        row.read()
+    }
+
+    /// Stops giving out work. While draining, this request takes the place of the one before; while idle nothing
+    /// changes.
+    pub async fn drain(&self, request: &IdleRequest, act: &Act) -> Result<ModeRow> {
+        let row = retrying(async || {
+            let mut work = self.begin_alone().await?;
+            if work.mode == Mode::Idle {
+                return read(&mut work).await;
+            }
+            let since = if work.mode == Mode::Draining { read(&mut work).await?.since } else { work.now };
+            let deadline = request.deadline.map(|span| work.after(span).0);
+            on_tx!(&mut work.tx, |conn| {
+                sqlx::query(
+                    "UPDATE mode SET mode = 'draining', set_by = $1, reason = $2, since = $3, deadline = $4,
+                         on_deadline = $5,
+                         finish_through = CASE WHEN $6 THEN (SELECT COALESCE(max(seq), 0) FROM jobs) END",
+                )
+                .bind(&act.actor)
+                .bind(&request.reason)
+                .bind(since.0)
+                .bind(deadline)
+                .bind(on_deadline_name(request.on_deadline))
+                .bind(request.finish_queue)
+                .execute(conn)
+                .await?;
+            });
+            audit::record(&mut work, act).await?;
+            let row = read(&mut work).await?;
+            work.commit().await?;
+            Ok(row)
+        })
+        .await?;
+        self.ring();
+        Ok(row)
+    }
+
+    /// Draining becomes idle when nothing runs, nothing is unsent, and the triggers have nothing left; `also` is what
+    /// else the caller knows of that stands against it, one sentence each.
+    pub async fn observe_idle(&self, also: &[String]) -> Result<Observed> {
+        retrying(async || {
+            let mut work = self.begin_alone().await?;
+            if work.mode != Mode::Draining {
+                return Ok(Observed { mode: read(&mut work).await?, waiting_for: Vec::new() });
+            }
+            let mut waiting_for = against_idle(&mut work).await?;
+            waiting_for.extend(also.iter().cloned());
+            if waiting_for.is_empty() {
+                become_idle(&mut work).await?;
+            }
+            let mode = read(&mut work).await?;
+            work.commit().await?;
+            Ok(Observed { mode, waiting_for })
+        })
+        .await
+    }
+
+    /// Gives out work again, and closes the window of an idle.
+    pub async fn resume(&self, act: &Act) -> Result<ModeRow> {
+        let row = retrying(async || {
+            let mut work = self.begin_alone().await?;
+            if work.mode == Mode::Active {
+                return read(&mut work).await;
+            }
+            let (now, positions) = (work.now.0, positions(&mut work).await?);
+            on_tx!(&mut work.tx, |conn| {
+                sqlx::query(
+                    "UPDATE mode SET mode = 'active', set_by = $1, reason = $2, since = $3, deadline = NULL,
+                         on_deadline = 'wait', finish_through = NULL",
+                )
+                .bind(&act.actor)
+                .bind(&act.reason)
+                .bind(now)
+                .execute(&mut *conn)
+                .await?;
+                sqlx::query(
+                    "UPDATE windows SET resumed_at = $1, positions_at_resume = $2 WHERE resumed_at IS NULL",
+                )
+                .bind(now)
+                .bind(positions)
+                .execute(conn)
+                .await?;
+            });
+            audit::record(&mut work, act).await?;
+            let row = read(&mut work).await?;
+            work.commit().await?;
+            Ok(row)
+        })
+        .await?;
+        self.ring();
+        Ok(row)
+    }
+
+    /// What waits for a resume, by rule and task, most first.
+    pub async fn backlog(&self) -> Result<Vec<Backlog>> {
+        let rows: Vec<(String, String, i64)> = on_read!(self.db(), |pool| {
+            sqlx::query_as(
+                "SELECT j.rule, j.task, count(*) AS jobs
+                 FROM (SELECT job FROM queued UNION ALL SELECT job FROM waiting) b JOIN jobs j ON j.seq = b.job
+                 GROUP BY j.rule, j.task ORDER BY jobs DESC, j.rule, j.task",
+            )
+            .fetch_all(pool)
+            .await?
+        });
+        Ok(rows.into_iter().map(|(rule, task, jobs)| Backlog { rule, task, jobs: nat(jobs) }).collect())
+    }
+
+    /// Newest first.
+    pub async fn windows(&self, limit: u32) -> Result<Vec<Window>> {
+        type Row = (i64, String, String, i64, Option<i64>, String, Option<String>);
+        let rows: Vec<Row> = on_read!(self.db(), |pool| {
+            sqlx::query_as(
+                "SELECT seq, set_by, reason, idle_at, resumed_at, positions_at_idle, positions_at_resume
+                 FROM windows ORDER BY seq DESC LIMIT $1",
+            )
+            .bind(i64::from(limit))
+            .fetch_all(pool)
+            .await?
+        });
+        let read = |(seq, by, reason, idle_at, resumed_at, at_idle, at_resume): Row| {
+            let map = |text: &str| {
+                serde_json::from_str(text).map_err(|_| corrupt("windows", "positions", seq, text))
+            };
+            Ok(Window {
+                seq,
+                by,
+                reason,
+                idle_at: Time(idle_at),
+                resumed_at: resumed_at.map(Time),
+                positions_at_idle: map(&at_idle)?,
+                positions_at_resume: at_resume.as_deref().map(map).transpose()?,
+            })
+        };
+        rows.into_iter().map(read).collect()
+    }
+}
+
+/// What stands between draining and idle, one sentence each.
+async fn against_idle(work: &mut Work) -> Result<Vec<String>> {
+    let through = work.finish_through.unwrap_or(0);
+    let (running, unsent, first): (i64, i64, i64) = on_tx!(&mut work.tx, |conn| {
+        sqlx::query_as(
+            "SELECT (SELECT count(*) FROM leases), (SELECT count(*) FROM outbox),
+                    (SELECT count(*) FROM queued WHERE job <= $1) + (SELECT count(*) FROM waiting WHERE job <= $1)",
+        )
+        .bind(through)
+        .fetch_one(conn)
+        .await?
+    });
+    let mut sentences = Vec::new();
+    let mut say = |n: i64, one: &str, many: &str| match n {
+        0 => {}
+        1 => sentences.push(format!("1 {one}")),
+        n => sentences.push(format!("{n} {many}")),
+    };
+    say(running, "job runs", "jobs run");
+    say(first, "job that was queued before is still to run", "jobs that were queued before are still to run");
+    say(unsent, "result is not yet delivered", "results are not yet delivered");
+    let triggers: Vec<(String, i64, i64, i64)> = on_tx!(&mut work.tx, |conn| {
+        sqlx::query_as("SELECT recorder, next, recorded, last_heard FROM triggers ORDER BY recorder")
+            .fetch_all(conn)
+            .await?
+    });
+    for (recorder, next, recorded, last_heard) in triggers {
+        let silent = work.now.since(Time(last_heard));
+        if silent > TRIGGER_AWAY {
+            continue;
+        }
+        if silent > TRIGGER_HEARD {
+            let last = Time(last_heard).to_seconds();
+            sentences.push(format!("trigger {recorder} was last heard from at {last}: what it has left is unknown"));
+        } else if recorded >= next {
+            sentences.push(format!("trigger {recorder} has {} events that are not yet here", recorded - next + 1));
+        }
+    }
+    Ok(sentences)
+}
+
+async fn become_idle(work: &mut Work) -> Result<()> {
+    let (now, positions) = (work.now.0, positions(work).await?);
+    on_tx!(&mut work.tx, |conn| {
+        sqlx::query(
+            "INSERT INTO windows (set_by, reason, idle_at, positions_at_idle)
+             SELECT set_by, reason, $1, $2 FROM mode WHERE mode = 'draining'",
+        )
+        .bind(now)
+        .bind(positions)
+        .execute(&mut *conn)
+        .await?;
+        sqlx::query(
+            "UPDATE mode SET mode = 'idle', since = $1, deadline = NULL, on_deadline = 'wait', finish_through = NULL",
+        )
+        .bind(now)
+        .execute(conn)
+        .await?;
+    });
+    Ok(())
+}
+
+/// The number of the next event of every recorder, as JSON.
+async fn positions(work: &mut Work) -> Result<String> {
+    let rows: Vec<(String, i64)> = on_tx!(&mut work.tx, |conn| {
+        sqlx::query_as("SELECT recorder, next FROM triggers").fetch_all(conn).await?
+    });
+    Ok(json!(rows.into_iter().collect::<BTreeMap<_, _>>()).to_string())
 }

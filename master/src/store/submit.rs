@@ -1,6 +1,6 @@
 //! Making jobs: each key once, whoever asks and however often.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::collections::hash_map::Entry;
 
 use model::intake::JobAnswer;
@@ -14,7 +14,7 @@ use super::labels::Sets;
 use super::number::int;
 use super::tx::{Tx, Work, retrying};
 use super::types::{Act, Admitted, Candidate};
-use super::{Result, Store, audit};
+use super::{Result, Store};
 
 /// How much earlier a job runs for each step of its priority.
 const PRIORITY_STEP: Span = Span::minutes(1);
@@ -127,8 +127,9 @@ pub(super) fn admitted<'a>(candidates: impl IntoIterator<Item = &'a Candidate>) 
     })
 }
 
-pub(super) fn needs<'a>(candidates: impl IntoIterator<Item = &'a Candidate>) -> impl Iterator<Item = &'a [String]> {
-    admitted(candidates).map(|admitted| admitted.needs.as_slice())
+/// The distinct label sets that these jobs need.
+pub(super) fn needs<'a>(candidates: impl IntoIterator<Item = &'a Candidate>) -> BTreeSet<&'a [String]> {
+    admitted(candidates).map(|admitted| admitted.needs.as_slice()).collect()
 }
 
 /// The numbers of the events that are named as causes and are stored.
