@@ -1,1 +1,28 @@
+//! The master: new job → job → lease → attempt → end; the mode of the system; the API, and the pages.
+//!
+//! It never runs a job and never reads the bus: workers and triggers come to it over HTTP.
+
+mod api;
+mod app;
+mod detail;
+mod duty;
+mod judge;
+mod logs;
+mod master;
+mod metrics;
+mod mode;
+mod next;
+mod outbox;
+mod page;
+#[cfg(test)]
+mod sample;
+mod settings;
+mod status;
 pub mod store;
+mod tasks;
+mod why;
+
+pub use api::{AuditView, Reason};
+pub use app::Live;
+pub use master::{Master, run};
+pub use settings::{Results, Resume, Settings};

@@ -1,0 +1,46 @@
+//! The API's own description, made from the handlers.
+
+use axum::Router;
+use axum::routing::get;
+use utoipa::OpenApi;
+
+use super::{log, operator, read, submit, trigger, worker};
+use crate::app::App;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Taskotron's master",
+        description = "Every route needs a bearer token of the role that is its tag; reading may be open to everyone. \
+                       What is wrong is told as application/problem+json."
+    ),
+    paths(
+        trigger::cursor,
+        trigger::intake,
+        worker::claim,
+        worker::renew,
+        worker::finish,
+        worker::log,
+        submit::submit,
+        operator::idle,
+        operator::resume,
+        operator::cancel,
+        operator::rerun,
+        read::status,
+        read::present_mode,
+        read::jobs,
+        read::job,
+        log::log,
+        read::events,
+        read::event,
+        read::workers,
+        read::why_job,
+        read::why_event,
+        read::audit,
+    )
+)]
+pub struct Description;
+
+pub fn routes() -> Router<App> {
+    Router::new().route("/openapi.json", get(|| async { axum::Json(Description::openapi()) }))
+}

@@ -1,0 +1,166 @@
+//! For operators: modes, and decisions about single jobs. Every act has a reason and stands in the audit.
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::routing::post;
+use model::intake::JobAnswer;
+use model::operator::{IdleRequest, JobDetail, Mode, ModeView, ResumeRequest, Resumed};
+use model::{JobId, JobState};
+use net::{Caller, Problem};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::extract::Json;
+use super::{ApiError, ApiResult};
+use crate::app::App;
+use crate::detail;
+use crate::mode;
+use crate::store::{Act, Cancel};
+use crate::tasks::Current;
+
+pub fn routes() -> Router<App> {
+    Router::new()
+        .route("/idle", post(idle))
+        .route("/resume", post(resume))
+        .route("/jobs/{job}/cancel", post(cancel))
+        .route("/jobs/{job}/rerun", post(rerun))
+}
+
+/// Why a person does something.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reason {
+    pub reason: String,
+}
+
+fn given(reason: &str) -> Result<(), Problem> {
+    match reason.trim().is_empty() {
+        true => Err(Problem::bad_request("the reason is empty: say why, for those who find the system like this")),
+        false => Ok(()),
+    }
+}
+
+fn act(caller: &Caller, action: &'static str, object: String, reason: &str, before: Value) -> Act {
+    Act { actor: caller.name.clone(), action, object, reason: reason.to_owned(), before, after: Value::Null }
+}
+
+/// Stops giving out work; the system is idle once everything that runs has ended.
+#[utoipa::path(post, path = "/api/v1/idle", tag = "operator", request_body = IdleRequest,
+    responses((status = 200, body = ModeView)))]
+pub async fn idle(
+    State(app): State<App>,
+    caller: Caller,
+    Json(body): Json<IdleRequest>,
+) -> ApiResult<axum::Json<ModeView>> {
+    given(&body.reason)?;
+    let before = app.store.mode().await?;
+    let act = Act {
+        after: json!({"mode": Mode::Draining, "finish_queue": body.finish_queue, "on_deadline": body.on_deadline}),
+        ..act(&caller, "idle", "system".into(), &body.reason, json!({"mode": before.mode, "by": before.by}))
+    };
+    app.store.drain(&body, &act).await?;
+    tracing::info!(actor = %caller.name, reason = %body.reason, "idle was asked for");
+    // Where nothing runs it is reached at once, not a tick later.
+    let observed = mode::observe(&app).await?;
+    Ok(axum::Json(mode::view(&app, observed).await?))
+}
+
+/// Gives out work again. More than the configuration lets through unasked needs `yes`.
+#[utoipa::path(post, path = "/api/v1/resume", tag = "operator", request_body = ResumeRequest,
+    responses((status = 200, body = Resumed)))]
+pub async fn resume(
+    State(app): State<App>,
+    caller: Caller,
+    Json(body): Json<ResumeRequest>,
+) -> ApiResult<axum::Json<Resumed>> {
+    if !body.dry_run {
+        given(&body.reason)?;
+    }
+    let backlog = app.store.backlog().await?;
+    let before = app.store.mode().await?;
+    let most = app.settings.resume.max_backlog;
+    let queued: u64 = backlog.iter().map(|row| row.jobs).sum();
+    if !body.dry_run && before.mode != Mode::Active {
+        if queued > most && !body.yes {
+            return Err(Problem::conflict(format!(
+                "{queued} jobs would be let go, more than the {most} that go unasked: look at them with \
+                 'taskotron resume --dry-run', then say --yes"
+            ))
+            .into());
+        }
+        let act = Act {
+            after: json!({"mode": Mode::Active, "backlog": queued}),
+            ..act(&caller, "resume", "system".into(), &body.reason, json!({"mode": before.mode, "by": before.by}))
+        };
+        app.store.resume(&act).await?;
+        tracing::info!(actor = %caller.name, reason = %body.reason, backlog = queued, "resumed");
+    }
+    let mode = mode::present(&app).await?;
+    Ok(axum::Json(Resumed { mode, backlog }))
+}
+
+/// Cancels a job: at once where it has not begun, else as soon as its worker has stopped it.
+#[utoipa::path(post, path = "/api/v1/jobs/{job}/cancel", tag = "operator", params(("job" = String, Path,)),
+    request_body = Reason, responses((status = 200, body = JobDetail)))]
+pub async fn cancel(
+    State(app): State<App>,
+    caller: Caller,
+    Path(job): Path<String>,
+    Json(body): Json<Reason>,
+) -> ApiResult<axum::Json<JobDetail>> {
+    given(&body.reason)?;
+    let job = detail::named(&app, &job).await?;
+    let act = act(&caller, "cancel", format!("job {job}"), &body.reason, Value::Null);
+    match app.store.cancel(&[job], &act).await?.first() {
+        Some(Cancel::Ended | Cancel::Asked) => {}
+        Some(Cancel::Already(state)) => return Err(ended(job, *state).into()),
+        Some(Cancel::Unknown) | None => return Err(Problem::not_found(format!("there is no job {job}")).into()),
+    }
+    Ok(axum::Json(detail::job(&app, job).await?))
+}
+
+fn ended(job: JobId, state: JobState) -> Problem {
+    Problem::conflict(format!("job {job} has ended before: it is {state}, and stays so"))
+}
+
+/// Orders the same again, as a new job. With an `Idempotency-Key` the same request makes one job.
+#[utoipa::path(post, path = "/api/v1/jobs/{job}/rerun", tag = "operator", params(("job" = String, Path,)),
+    request_body = Reason, responses((status = 200, body = JobAnswer)))]
+pub async fn rerun(
+    State(app): State<App>,
+    caller: Caller,
+    Path(job): Path<String>,
+    headers: HeaderMap,
+    Json(body): Json<Reason>,
+) -> ApiResult<axum::Json<JobAnswer>> {
+    given(&body.reason)?;
+    let job = detail::named(&app, &job).await?;
+    let request = match headers.get("idempotency-key").and_then(|key| key.to_str().ok()) {
+        Some(key) if !key.is_empty() => key.to_owned(),
+        _ => net::clock::uuid().to_string(),
+    };
+    let (current, _) = app.current().await?;
+    let fresh = fresh(&app, &current, job).await?;
+    let act = act(&caller, "rerun", format!("job {job}"), &body.reason, Value::Null);
+    let answer = app.store.rerun(job, &format!("{request}/{job}"), fresh, &act).await?;
+    answer.map(axum::Json).ok_or_else(|| Problem::not_found(format!("there is no job {job}")).into())
+}
+
+/// A job's task as it is configured now: its version and the labels that the job needs. None where it is no more, or
+/// does not fit the job any more: then the version runs that ran before.
+pub async fn fresh(app: &App, current: &Current, job: JobId) -> Result<Option<(i64, Vec<String>)>, ApiError> {
+    let Some(parts) = app.store.job(job).await? else { return Ok(None) };
+    let summary = &parts.summary;
+    let Some(version) = current.tasks.get(&summary.task) else { return Ok(None) };
+    let subject = rules::Subject {
+        job,
+        item: &summary.item,
+        item_type: &summary.item_type,
+        arch: &summary.arch,
+        params: &parts.params,
+    };
+    let fits = version.task.order(subject).is_ok() && version.task.testcase(subject).is_ok();
+    Ok(version.task.needs(subject).ok().filter(|_| fits).map(|needs| (version.number, needs)))
+}

@@ -1,0 +1,296 @@
+//! For submitters: a job log, read as it comes, judged and stored in chunks.
+
+use std::io::{self, Read};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::routing::post;
+use futures_util::StreamExt as _;
+use model::intake::JobAnswer;
+use model::joblog::{Header, Row, RowAnswer, RowVerdict, Submitted};
+use model::{JobId, Time};
+use net::{Caller, Problem};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use utoipa::IntoParams;
+
+use super::extract::Query;
+use super::{ApiError, ApiResult};
+use crate::app::App;
+use crate::judge::{Origin, judge};
+use crate::store::{Act, Candidate};
+use crate::tasks::Current;
+
+/// Rows that share one transaction.
+const CHUNK: usize = 1000;
+
+/// Chunks and pieces of the body that may wait for each other.
+const WAITING: usize = 4;
+
+pub fn routes() -> Router<App> {
+    Router::new().route("/jobs", post(submit))
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct How {
+    /// Only say what would become of each row.
+    dry_run: bool,
+    /// Rows whose job has ended are run again, as new jobs.
+    rerun: bool,
+}
+
+/// Takes a job log and answers for each of its rows.
+#[utoipa::path(post, path = "/api/v1/jobs", tag = "submitter", params(How),
+    request_body(content = String, content_type = "text/csv"), responses((status = 200, body = Submitted)))]
+pub async fn submit(
+    State(app): State<App>,
+    caller: Caller,
+    Query(how): Query<How>,
+    headers: HeaderMap,
+    body: Body,
+) -> ApiResult<axum::Json<Submitted>> {
+    csv_only(&headers)?;
+    let request = match headers.get("idempotency-key").and_then(|key| key.to_str().ok()) {
+        Some(key) if !key.is_empty() => key.to_owned(),
+        _ => net::clock::uuid().to_string(),
+    };
+    let (current, generation) = app.current().await?;
+    let now = app.store.now().await?;
+    let desk = Desk { app: &app, caller: &caller, current: &current, generation, now, how, request };
+    let (pieces, reader) = pieces();
+    let (chunks, mut parsed) = mpsc::channel(WAITING);
+    let parsing = tokio::task::spawn_blocking(move || parse(reader, &chunks));
+    let feeding = tokio::spawn(feed(body, pieces));
+    let mut rows = Vec::new();
+    while let Some(chunk) = parsed.recv().await {
+        rows.extend(desk.answer(chunk).await?);
+    }
+    let parsed = parsing.await.map_err(|_| Problem::internal())?;
+    feeding.abort();
+    parsed?;
+    Ok(axum::Json(Submitted { rows }))
+}
+
+fn csv_only(headers: &HeaderMap) -> Result<(), Problem> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("text/csv");
+    match kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+        "text/csv" | "text/plain" | "application/octet-stream" => Ok(()),
+        other => {
+            let detail = format!("a job log is text/csv, not {other}");
+            Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail))
+        }
+    }
+}
+
+/// One line of the body, read or not.
+struct Line {
+    line: u64,
+    row: Result<Row, String>,
+}
+
+/// What the rows of one request are answered with.
+struct Desk<'a> {
+    app: &'a App,
+    caller: &'a Caller,
+    current: &'a Current,
+    generation: u64,
+    now: Time,
+    how: How,
+    request: String,
+}
+
+impl Desk<'_> {
+    async fn answer(&self, lines: Vec<Line>) -> ApiResult<Vec<RowAnswer>> {
+        let mut verdicts: Vec<(u64, Option<RowVerdict>)> = Vec::with_capacity(lines.len());
+        let mut candidates = Vec::with_capacity(lines.len());
+        for Line { line, row } in lines {
+            match row {
+                Err(invalid) => verdicts.push((line, Some(RowVerdict::Invalid { invalid }))),
+                Ok(row) => {
+                    candidates.push(self.judge(row));
+                    verdicts.push((line, None));
+                }
+            }
+        }
+        let mut answers = self.settle(candidates).await?.into_iter();
+        let answer = |(line, verdict): (u64, Option<RowVerdict>)| {
+            let verdict = verdict.or_else(|| answers.next().map(RowVerdict::Job));
+            verdict.map(|verdict| RowAnswer { line, verdict }).ok_or_else(|| Problem::internal().into())
+        };
+        verdicts.into_iter().map(answer).collect()
+    }
+
+    fn judge(&self, row: Row) -> Candidate {
+        let origin = Origin {
+            recorder: if row.recorder.is_empty() { format!("by hand: {}", self.caller.name) } else { row.recorder },
+            recorded_at: row.recorded_at.unwrap_or(self.now),
+            generation: row.generation.unwrap_or(self.generation),
+            event: (!row.event_id.is_empty()).then_some(row.event_id),
+        };
+        judge(row.job, origin, self.current, self.now, self.app.settings.key_horizon)
+    }
+
+    async fn settle(&self, candidates: Vec<Candidate>) -> ApiResult<Vec<JobAnswer>> {
+        if self.how.dry_run {
+            let mut answers = Vec::with_capacity(candidates.len());
+            for candidate in &candidates {
+                answers.push(self.would(candidate).await?);
+            }
+            return Ok(answers);
+        }
+        let mut answers = self.app.store.submit(&candidates).await?;
+        if self.how.rerun {
+            for answer in &mut answers {
+                if let JobAnswer::Exists { job, state } = answer
+                    && state.is_end()
+                {
+                    *answer = self.again(*job).await?;
+                }
+            }
+        }
+        Ok(answers)
+    }
+
+    /// What would become of a candidate.
+    async fn would(&self, candidate: &Candidate) -> ApiResult<JobAnswer> {
+        let admitted = match candidate {
+            Candidate::Answered(answer) => return Ok(answer.clone()),
+            Candidate::Admitted(admitted) => admitted,
+        };
+        let job = admitted.job.key;
+        Ok(match self.app.store.job(job).await?.map(|parts| parts.summary.state) {
+            Some(state) if self.how.rerun && state.is_end() => JobAnswer::Submitted { job },
+            Some(state) => JobAnswer::Exists { job, state },
+            None => JobAnswer::Submitted { job },
+        })
+    }
+
+    async fn again(&self, job: JobId) -> ApiResult<JobAnswer> {
+        let act = Act {
+            actor: self.caller.name.clone(),
+            action: "rerun",
+            object: format!("job {job}"),
+            reason: "submitted again with rerun".into(),
+            before: Value::Null,
+            after: Value::Null,
+        };
+        let fresh = super::operator::fresh(self.app, self.current, job).await?;
+        let answer = self.app.store.rerun(job, &format!("{}/{job}", self.request), fresh, &act).await?;
+        answer.ok_or_else(|| Problem::internal().into())
+    }
+}
+
+/// The body as a blocking reader: the parser pulls, so a slow database slows the sender and nothing piles up.
+struct Pieces {
+    pieces: mpsc::Receiver<io::Result<Bytes>>,
+    left: Bytes,
+}
+
+fn pieces() -> (mpsc::Sender<io::Result<Bytes>>, Pieces) {
+    let (sender, pieces) = mpsc::channel(WAITING);
+    (sender, Pieces { pieces, left: Bytes::new() })
+}
+
+async fn feed(body: Body, pieces: mpsc::Sender<io::Result<Bytes>>) {
+    let mut stream = body.into_data_stream();
+    while let Some(piece) = stream.next().await {
+        if pieces.send(piece.map_err(io::Error::other)).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.left.is_empty() {
+            match self.pieces.blocking_recv() {
+                None => return Ok(0),
+                Some(piece) => self.left = piece?,
+            }
+        }
+        let piece = self.left.split_to(self.left.len().min(buffer.len()));
+        buffer[..piece.len()].copy_from_slice(&piece);
+        Ok(piece.len())
+    }
+}
+
+/// Reads the rows and hands them on in chunks. An error says that the whole body is no job log, or was cut off.
+fn parse(mut reader: Pieces, chunks: &mpsc::Sender<Vec<Line>>) -> Result<(), ApiError> {
+    let cut = |e: io::Error| Problem::bad_request(format!("the body ended early: {e}"));
+    let (first, separator) = first_line(&mut reader).map_err(cut)?;
+    let mut csv = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .delimiter(separator)
+        .from_reader(io::Cursor::new(first).chain(reader));
+    let mut header = None;
+    let mut chunk = Vec::with_capacity(CHUNK);
+    let mut record = csv::StringRecord::new();
+    loop {
+        let line = csv.position().line();
+        let row = match csv.read_record(&mut record) {
+            Ok(false) => break,
+            Ok(true) => match &header {
+                Some(header) => Header::row(header, &record),
+                None => {
+                    let (known, row) = begin(&record)?;
+                    header = Some(known);
+                    let Some(row) = row else { continue };
+                    row
+                }
+            },
+            Err(e) => match e.into_kind() {
+                csv::ErrorKind::Utf8 { .. } => Err("the row is not UTF-8".into()),
+                csv::ErrorKind::Io(e) => return Err(cut(e).into()),
+                other => Err(format!("{other:?}")),
+            },
+        };
+        let line = record.position().map_or(line, csv::Position::line);
+        chunk.push(Line { line, row });
+        // Nobody listens any more: the request has failed, and said why.
+        if chunk.len() == CHUNK && chunks.blocking_send(std::mem::take(&mut chunk)).is_err() {
+            return Ok(());
+        }
+    }
+    if header.is_none() {
+        return Err(Problem::bad_request("the body is empty: a job log has at least a header line").into());
+    }
+    if !chunk.is_empty() {
+        // As above.
+        let _ = chunks.blocking_send(chunk);
+    }
+    Ok(())
+}
+
+/// What the first record is: a header, or a row of a file without one.
+fn begin(record: &csv::StringRecord) -> Result<(Header, Option<Result<Row, String>>), Problem> {
+    if let Some(header) = Header::parse(record) {
+        return Ok((header, None));
+    }
+    let header = Header::implied(record.len()).ok_or_else(|| {
+        Problem::bad_request("this is not a job log: its first line names no columns item, item_type and task")
+    })?;
+    let row = header.row(record);
+    Ok((header, Some(row)))
+}
+
+/// The bytes up to the first line's end and what came with them, and the separator that the line uses.
+fn first_line(reader: &mut Pieces) -> io::Result<(Vec<u8>, u8)> {
+    const LONGEST: usize = 64 * 1024;
+    let mut first = Vec::new();
+    let mut piece = [0; 4096];
+    while !first.contains(&b'\n') && first.len() < LONGEST {
+        match reader.read(&mut piece)? {
+            0 => break,
+            n => first.extend_from_slice(&piece[..n]),
+        }
+    }
+    let line = first.split(|b| *b == b'\n').next().unwrap_or_default();
+    let separator = if line.contains(&b';') && !line.contains(&b',') { b';' } else { b',' };
+    Ok((first, separator))
+}

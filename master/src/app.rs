@@ -1,0 +1,200 @@
+//! What every handler and duty of a master shares.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use db::Coalesce;
+use model::JobId;
+use model::lease::Receipt;
+use rules::Configuration;
+use serde_json::{Map, Value};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::logs::Logs;
+use crate::metrics::Metrics;
+use crate::next;
+use crate::outbox::Health;
+use crate::settings::Settings;
+use crate::store::{self, ClaimRequest, Ending, Granted, Next, ReportIn, Store, Token};
+use crate::tasks::{Current, Tasks};
+
+/// How many callers share one transaction.
+const BATCH: usize = 64;
+
+/// The configuration in force and its number.
+#[derive(Clone, Debug)]
+pub struct Live {
+    pub configuration: Arc<Configuration>,
+    /// 0 before the first.
+    pub generation: u64,
+}
+
+/// An error of a batch, which each of its callers is told.
+pub type Shared<T> = Result<T, Arc<store::Error>>;
+
+/// The state of a master. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Inner>);
+
+pub struct Inner {
+    pub store: Store,
+    pub settings: Settings,
+    pub live: watch::Receiver<Live>,
+    pub logs: Logs,
+    pub tasks: Tasks,
+    pub outbox: Health,
+    pub metrics: Metrics,
+    /// Ends the waiting of long polls.
+    pub stop: CancellationToken,
+    /// The jobs that this master gave out and has not seen ended.
+    given: Mutex<HashMap<JobId, Given>>,
+    claims: Coalesce<ClaimRequest, Shared<Vec<Granted>>>,
+    reports: Coalesce<(String, ReportIn), Shared<Receipt>>,
+}
+
+/// What is remembered of a job that runs.
+struct Given {
+    /// The token that this master gave out for it; none where another one did.
+    token: Option<String>,
+    params: Map<String, Value>,
+}
+
+impl std::ops::Deref for App {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl App {
+    pub fn new(store: Store, settings: Settings, live: watch::Receiver<Live>) -> App {
+        App(Arc::new_cyclic(|app: &std::sync::Weak<Inner>| {
+            let term = settings.lease_term;
+            let (claiming, reporting) = (store.clone(), app.clone());
+            let claims = Coalesce::new(BATCH, move |requests: Vec<ClaimRequest>| {
+                let store = claiming.clone();
+                async move {
+                    let n = requests.len();
+                    each(n, store.claim(&requests, term).await)
+                }
+            });
+            let reports = Coalesce::new(BATCH, move |reports: Vec<(String, ReportIn)>| {
+                let app = reporting.upgrade().map(App);
+                async move {
+                    // A caller that waits for its answer holds the state, so it is there.
+                    let Some(app) = app else { return Vec::new() };
+                    let n = reports.len();
+                    each(n, app.store.finish_many(&reports, &|ending| app.decide(ending)).await)
+                }
+            });
+            Inner {
+                logs: Logs::new(&settings.data.join("logs")),
+                tasks: Tasks::new(store.clone()),
+                outbox: Health::default(),
+                metrics: Metrics::default(),
+                stop: CancellationToken::new(),
+                given: Mutex::default(),
+                claims,
+                reports,
+                store,
+                settings,
+                live,
+            }
+        }))
+    }
+
+    /// The tasks of the configuration in force, and its number.
+    pub async fn current(&self) -> store::Result<(Arc<Current>, u64)> {
+        let live = self.live();
+        Ok((self.tasks.of(&live.configuration).await?, live.generation))
+    }
+
+    pub fn live(&self) -> Live {
+        self.live.borrow().clone()
+    }
+
+    /// Asks for work together with whoever asks at the same time.
+    pub async fn claim(&self, request: ClaimRequest) -> Shared<Vec<Granted>> {
+        self.claims.call(request).await.unwrap_or_else(|_| Err(Arc::new(no_answer())))
+    }
+
+    /// Reports the ends of attempts together with whoever reports at the same time.
+    pub async fn report(&self, worker: &str, reports: Vec<ReportIn>) -> Shared<Vec<Receipt>> {
+        for report in &reports {
+            self.know(&report.token).await.map_err(Arc::new)?;
+        }
+        let calls = reports.into_iter().map(|report| self.reports.call((worker.to_owned(), report)));
+        let answers = futures_util::future::join_all(calls).await;
+        answers.into_iter().map(|answer| answer.unwrap_or_else(|_| Err(Arc::new(no_answer())))).collect()
+    }
+
+    /// How an attempt's end moves its job. Never waits: what it needs was read before.
+    pub fn decide(&self, ending: &Ending) -> Next {
+        let Some(task) = self.tasks.known(ending.task_version) else { return next::without_task(ending) };
+        let given = self.given.lock().expect("no one panics while holding it");
+        let none = Map::new();
+        let params = given.get(&ending.job).map_or(&none, |given| &given.params);
+        next::next(ending, &task, params, &self.settings)
+    }
+
+    /// Reads what a decision about this job will need, where this master did not give it out itself.
+    async fn know(&self, token: &str) -> store::Result<()> {
+        let Ok(Token { job, .. }) = token.parse() else { return Ok(()) };
+        if self.given.lock().expect("no one panics while holding it").contains_key(&job) {
+            return Ok(());
+        }
+        if let Some(parts) = self.store.job(job).await? {
+            self.tasks.version(parts.task_version).await?;
+            self.gave(job, None, parts.params);
+        }
+        Ok(())
+    }
+
+    /// Remembers a job that runs.
+    pub fn gave(&self, job: JobId, token: Option<String>, params: Map<String, Value>) {
+        self.given.lock().expect("no one panics while holding it").insert(job, Given { token, params });
+    }
+
+    /// Forgets jobs that run no more.
+    pub fn forget(&self, jobs: impl IntoIterator<Item = JobId>) {
+        let mut given = self.given.lock().expect("no one panics while holding it");
+        for job in jobs {
+            given.remove(&job);
+        }
+    }
+
+    /// Whether a token is that of an attempt that runs or ran.
+    ///
+    /// Where this master gave the lease out it knows the token; else the attempt must be there, and the caller is a
+    /// worker by its own token.
+    pub async fn knows_token(&self, text: &str) -> store::Result<Option<Token>> {
+        let Ok(token) = text.parse::<Token>() else { return Ok(None) };
+        let given = {
+            let given = self.given.lock().expect("no one panics while holding it");
+            given.get(&token.job).and_then(|given| given.token.as_ref()).is_some_and(|given| given == text)
+        };
+        if given {
+            return Ok(Some(token));
+        }
+        let attempts = self.store.attempts(token.job).await?;
+        Ok(attempts.iter().any(|attempt| attempt.attempt == token.attempt).then_some(token))
+    }
+}
+
+/// One answer for each caller of a batch.
+fn each<T>(n: usize, answer: store::Result<Vec<T>>) -> Vec<Shared<T>> {
+    match answer {
+        Ok(answers) => answers.into_iter().map(Ok).collect(),
+        Err(error) => {
+            let error = Arc::new(error);
+            (0..n).map(|_| Err(error.clone())).collect()
+        }
+    }
+}
+
+/// The batch came to nothing: its task panicked, or the process is ending.
+fn no_answer() -> store::Error {
+    store::Error::Db(db::Error::Unavailable(sqlx::Error::WorkerCrashed))
+}

@@ -1,0 +1,261 @@
+//! What a master does by itself: each duty looks at what is, does what is due, and may run twice with no harm.
+//!
+//! Wake-ups only make it look earlier. Where several masters serve one database, the holder of the duties' row does
+//! them; should two hold it for a moment, the store's own guards still let each thing happen once.
+
+use std::time::Duration;
+
+use model::Span;
+use model::operator::{Mode, OnDeadline};
+use net::Backoff;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::mode;
+use crate::outbox::Courier;
+use crate::store::Result;
+
+/// How long a master holds the duties without saying so again.
+const TERM: Span = Span::seconds(15);
+
+/// Leases and jobs run out, and waits end, to the second.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Totals are added up and old workers forgotten this often.
+const TIDY: Duration = Duration::from_secs(30);
+
+/// A worker that was not seen for so long is forgotten.
+const FORGET: Span = Span::days(7);
+
+/// All duties, until `stop`.
+pub async fn all(app: App, stop: CancellationToken) {
+    let holder = net::clock::uuid().to_string();
+    tokio::join!(
+        leases(app.clone(), holder.clone(), stop.clone()),
+        outbox(app.clone(), holder.clone(), stop.clone()),
+        modes(app.clone(), holder.clone(), stop.clone()),
+        tidying(app, holder, stop),
+    );
+}
+
+/// The right to one duty, asked for again when half of its term is over.
+struct Held {
+    name: &'static str,
+    holder: String,
+    until: Option<Instant>,
+}
+
+impl Held {
+    fn new(name: &'static str, holder: String) -> Held {
+        Held { name, holder, until: None }
+    }
+
+    async fn take(&mut self, app: &App) -> Result<bool> {
+        let now = Instant::now();
+        if self.until.is_some_and(|until| now + TERM.0 / 2 < until) {
+            return Ok(true);
+        }
+        let held = app.store.take_duty(self.name, &self.holder, TERM).await?;
+        self.until = held.then(|| now + TERM.0);
+        Ok(held)
+    }
+}
+
+/// Says once that something fails, and once that it works again.
+struct Voice {
+    what: &'static str,
+    failing: bool,
+}
+
+impl Voice {
+    fn new(what: &'static str) -> Voice {
+        Voice { what, failing: false }
+    }
+
+    fn heard<T>(&mut self, result: Result<T>) -> Option<T> {
+        match result {
+            Ok(value) => {
+                if std::mem::take(&mut self.failing) {
+                    tracing::info!(duty = self.what, "works again");
+                }
+                Some(value)
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::error!(duty = self.what, %error, "failed; trying again and again");
+                }
+                None
+            }
+        }
+    }
+}
+
+/// Waits for the period to pass or for a wake-up; `false` when it is time to stop.
+async fn pause(period: Duration, wake: Option<&mut watch::Receiver<u64>>, stop: &CancellationToken) -> bool {
+    let woken = async {
+        match wake {
+            // The store outlives the duties, so the bell does too.
+            Some(wake) => drop(wake.changed().await),
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => false,
+        () = tokio::time::sleep(period) => true,
+        () = woken => true,
+    }
+}
+
+async fn leases(app: App, holder: String, stop: CancellationToken) {
+    let mut held = Held::new("leases", holder);
+    let mut voice = Voice::new("leases");
+    let mut keeper = Leases::default();
+    loop {
+        let did = match held.take(&app).await {
+            Ok(true) => keeper.tick(&app).await.map(Some),
+            Ok(false) => {
+                keeper.judged = None;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        };
+        voice.heard(did);
+        if !pause(SECOND, None, &stop).await {
+            return;
+        }
+    }
+}
+
+/// Judges leases, and queues what has waited long enough.
+#[derive(Default)]
+pub struct Leases {
+    /// When leases were last judged. Time in which nobody could renew does not count against a worker.
+    judged: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeasesSummary {
+    pub lost: usize,
+    pub expired: u64,
+    pub promoted: u64,
+}
+
+impl Leases {
+    pub async fn tick(&mut self, app: &App) -> Result<LeasesSummary> {
+        let term = app.settings.lease_term;
+        let now = Instant::now();
+        if !self.judged.is_some_and(|judged| now < judged + term.0 / 2) {
+            let leases = app.store.grant_full_term(term).await?;
+            if leases > 0 {
+                tracing::info!(leases, "running jobs get one full term before their workers are judged");
+            }
+        }
+        app.tasks.catch_up().await?;
+        let expired = app.store.expire(&|ending| app.decide(ending)).await?;
+        for (job, attempt) in &expired.lost {
+            tracing::warn!(job.id = %job, attempt, "its worker was not heard from: the attempt is lost");
+        }
+        app.forget(expired.lost.iter().map(|(job, _)| *job));
+        let promoted = app.store.promote().await?;
+        self.judged = Some(now);
+        Ok(LeasesSummary { lost: expired.lost.len(), expired: expired.expired, promoted })
+    }
+}
+
+async fn outbox(app: App, holder: String, stop: CancellationToken) {
+    let mut held = Held::new("outbox", holder);
+    let mut voice = Voice::new("outbox");
+    let mut courier = Courier::default();
+    let mut wake = app.store.changed();
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
+    loop {
+        wake.borrow_and_update();
+        let did = match held.take(&app).await {
+            Ok(true) => courier.tick(&app).await,
+            Ok(false) => Ok(crate::outbox::Summary::default()),
+            Err(error) => Err(error),
+        };
+        let did = voice.heard(did);
+        let goes_on = if did.is_none_or(|summary| summary.unavailable) {
+            pause(backoff.step(), None, &stop).await
+        } else {
+            backoff.reset();
+            pause(SECOND, Some(&mut wake), &stop).await
+        };
+        if !goes_on {
+            return;
+        }
+    }
+}
+
+async fn modes(app: App, holder: String, stop: CancellationToken) {
+    let mut held = Held::new("mode", holder);
+    let mut voice = Voice::new("mode");
+    let mut wake = app.store.changed();
+    loop {
+        wake.borrow_and_update();
+        let did = match held.take(&app).await {
+            Ok(true) => watch_mode(&app).await.map(Some),
+            Ok(false) => Ok(None),
+            Err(error) => Err(error),
+        };
+        let draining = voice.heard(did).flatten() == Some(Mode::Draining);
+        // While something drains, what ends rings too.
+        let wake = draining.then_some(&mut wake);
+        if !pause(SECOND, wake, &stop).await {
+            return;
+        }
+        // A busy bell must not make this a busy loop.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Makes a drain idle when it is, and does at its deadline what was asked for. Answers the mode after it.
+pub async fn watch_mode(app: &App) -> Result<Mode> {
+    let mode = app.store.mode().await?;
+    if mode.mode != Mode::Draining {
+        return Ok(mode.mode);
+    }
+    let observed = mode::observe(app).await?;
+    if observed.mode.mode == Mode::Idle {
+        tracing::info!(by = %mode.by, reason = %mode.reason, "idle: safe to stop");
+        return Ok(Mode::Idle);
+    }
+    let late = match mode.deadline {
+        Some(deadline) => app.store.now().await? >= deadline,
+        None => false,
+    };
+    if late {
+        let reason = format!("the deadline of the idle by {} has passed: {}", mode.by, mode.reason);
+        match mode.on_deadline {
+            OnDeadline::Wait => {}
+            OnDeadline::Requeue => log_stopped(app.store.requeue_running(&reason).await?, "queued again"),
+            OnDeadline::Kill => log_stopped(app.store.kill_running(&reason).await?, "cancelled"),
+        }
+    }
+    Ok(observed.mode.mode)
+}
+
+fn log_stopped(jobs: u64, fate: &str) {
+    if jobs > 0 {
+        tracing::warn!(jobs, "the deadline of the idle has passed: running jobs are being stopped, to be {fate}");
+    }
+}
+
+async fn tidying(app: App, holder: String, stop: CancellationToken) {
+    let mut held = Held::new("tidy", holder);
+    let mut voice = Voice::new("tidy");
+    loop {
+        let did = match held.take(&app).await {
+            Ok(true) => app.store.tidy(FORGET).await,
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        };
+        voice.heard(did);
+        if !pause(TIDY, None, &stop).await {
+            return;
+        }
+    }
+}

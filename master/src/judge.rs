@@ -1,0 +1,124 @@
+//! Whether a job that is asked for can be made. Pure: what the store knows (that it exists already) comes after.
+
+use model::intake::JobAnswer;
+use model::{NewJob, Span, Time};
+
+use crate::store::{Admitted, Candidate};
+use crate::tasks::Current;
+
+/// Where a job comes from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    pub recorder: String,
+    pub recorded_at: Time,
+    pub generation: u64,
+    pub event: Option<String>,
+}
+
+/// Judges one job against the tasks of the configuration.
+pub fn judge(job: NewJob, origin: Origin, current: &Current, now: Time, horizon: Span) -> Candidate {
+    if origin.recorded_at < now.minus(horizon) {
+        return Candidate::Answered(JobAnswer::Expired);
+    }
+    match admit(&job, current) {
+        Err(reason) => Candidate::Answered(JobAnswer::Refused { reason }),
+        Ok((task_version, needs)) => Candidate::Admitted(Box::new(Admitted {
+            job,
+            task_version,
+            needs,
+            recorder: origin.recorder,
+            recorded_at: origin.recorded_at,
+            generation: origin.generation,
+            event: origin.event,
+            rerun_of: None,
+        })),
+    }
+}
+
+/// The version of its task and the labels it needs, or what to change.
+fn admit(job: &NewJob, current: &Current) -> Result<(i64, Vec<String>), String> {
+    for (name, text) in [("item", &job.item), ("item_type", &job.item_type), ("arch", &job.arch), ("rule", &job.rule)] {
+        if text.contains('\0') {
+            return Err(format!("{name} has a NUL character in it, which no database takes"));
+        }
+    }
+    if job.params.iter().any(|(name, value)| name.contains('\0') || value.as_str().is_some_and(|v| v.contains('\0'))) {
+        return Err("params has a NUL character in it, which no database takes".into());
+    }
+    let Some(version) = current.tasks.get(&job.task) else {
+        let near = current.configuration.nearest_task(&job.task);
+        let hint = near.map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
+        return Err(format!("unknown task '{}'{hint}", job.task));
+    };
+    let needs = version.task.needs(job)?;
+    version.task.order(job)?;
+    version.task.testcase(job)?;
+    Ok((version.number, needs))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use model::JobId;
+    use serde_json::Map;
+
+    use super::*;
+    use crate::sample;
+    use crate::tasks::Version;
+
+    fn current() -> Current {
+        let text = "tasks:\n  rpmlint:\n    run: [lint, '{{ params.level }}']\n    needs: { arch: '{{ arch }}' }\n";
+        let configuration = Arc::new(sample::configuration(text));
+        let task = Arc::new(configuration.task("rpmlint").unwrap().clone());
+        Current { configuration, tasks: [("rpmlint".to_owned(), Version { number: 7, task })].into() }
+    }
+
+    fn job(task: &str, level: Option<&str>) -> NewJob {
+        let mut params = Map::new();
+        if let Some(level) = level {
+            params.insert("level".into(), level.into());
+        }
+        NewJob {
+            key: JobId::of("e", task, "koji_build", "foo", "x86_64"),
+            task: task.into(),
+            item: "foo".into(),
+            item_type: "koji_build".into(),
+            arch: "x86_64".into(),
+            rule: "r".into(),
+            priority: 0,
+            params,
+            expires_at: None,
+            supersede: None,
+        }
+    }
+
+    fn answer(job: NewJob, recorded_at: Time) -> Candidate {
+        let origin = Origin { recorder: "r".into(), recorded_at, generation: 1, event: None };
+        let now = Time(0).plus(Span::days(500));
+        judge(job, origin, &current(), now, Span::days(400))
+    }
+
+    #[test]
+    fn a_job_is_admitted_with_its_version_and_needs() {
+        let Candidate::Admitted(admitted) = answer(job("rpmlint", Some("2")), Time(0).plus(Span::days(101))) else {
+            panic!("it is admitted")
+        };
+        assert_eq!((admitted.task_version, admitted.needs), (7, vec!["arch:x86_64".to_owned()]));
+    }
+
+    #[test]
+    fn what_cannot_run_is_refused_with_what_to_change() {
+        let recorded = Time(0).plus(Span::days(101));
+        let reason = |job| match answer(job, recorded) {
+            Candidate::Answered(JobAnswer::Refused { reason }) => reason,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(reason(job("rpmlnt", Some("2"))), "unknown task 'rpmlnt'; did you mean 'rpmlint'?");
+        assert!(reason(job("rpmlint", None)).contains("params.level"));
+        let nul = NewJob { item: "a\0b".into(), ..job("rpmlint", Some("2")) };
+        assert!(reason(nul).contains("NUL"));
+        let old = answer(job("nonsense", None), Time(0).plus(Span::days(99)));
+        assert!(matches!(old, Candidate::Answered(JobAnswer::Expired)));
+    }
+}

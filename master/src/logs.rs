@@ -1,0 +1,166 @@
+//! The logs of attempts, as files: `logs/ab/JOB.ATTEMPT.log`. They are what a job printed, so they are never trusted.
+//!
+//! A piece comes with its place. What is there already is never changed: a piece that overlaps it adds only what is
+//! new, so that sending a piece again changes nothing, and one that would leave a hole is refused with the size.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use model::JobId;
+use tokio::fs::{self, File, OpenOptions};
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
+
+/// How many logs may be written at once before two of them share a lock.
+const LOCKS: usize = 64;
+
+/// The folder of all logs. Cheap to clone.
+#[derive(Clone)]
+pub struct Logs {
+    folder: Arc<Path>,
+    /// One writer a log: two pieces of one attempt must not both see the same end.
+    locks: Arc<[tokio::sync::Mutex<()>]>,
+    /// The folders of two hex digits that are known to be there.
+    made: Arc<Mutex<[bool; 256]>>,
+}
+
+/// Why a piece was not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// It begins beyond the end: what lies between is missing.
+    #[error("the log is {size} bytes long, and the piece begins at {offset}: send from {size}")]
+    Hole { size: u64, offset: u64 },
+    #[error("cannot write the log: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// A part of a log, and how long the whole is.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Part {
+    pub start: u64,
+    pub bytes: Vec<u8>,
+    pub size: u64,
+}
+
+impl Logs {
+    pub fn new(folder: &Path) -> Logs {
+        Logs {
+            folder: folder.into(),
+            locks: (0..LOCKS).map(|_| tokio::sync::Mutex::new(())).collect(),
+            made: Arc::new(Mutex::new([false; 256])),
+        }
+    }
+
+    fn path(&self, job: JobId, attempt: u32) -> PathBuf {
+        let first = job.0.as_bytes()[0];
+        self.folder.join(format!("{first:02x}")).join(format!("{job}.{attempt}.log"))
+    }
+
+    /// Adds a piece that begins at `offset`; answers how long the log is now.
+    pub async fn append(&self, job: JobId, attempt: u32, offset: u64, bytes: &[u8]) -> Result<u64, LogError> {
+        // The digits at the end are the random ones in any version of a UUID.
+        let lock = &self.locks[usize::from(job.0.as_bytes()[15]) % LOCKS];
+        let _one_writer = lock.lock().await;
+        let mut file = self.open(job, attempt).await?;
+        let size = file.metadata().await?.len();
+        let Some(known) = size.checked_sub(offset) else {
+            return Err(LogError::Hole { size, offset });
+        };
+        let known = usize::try_from(known).unwrap_or(usize::MAX);
+        let Some(fresh) = bytes.get(known..).filter(|fresh| !fresh.is_empty()) else {
+            return Ok(size);
+        };
+        file.write_all(fresh).await?;
+        file.flush().await?;
+        Ok(size + fresh.len() as u64)
+    }
+
+    async fn open(&self, job: JobId, attempt: u32) -> io::Result<File> {
+        let path = self.path(job, attempt);
+        let first = usize::from(job.0.as_bytes()[0]);
+        let known = self.made.lock().expect("no one panics while holding it")[first];
+        if !known && let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).await?;
+            self.made.lock().expect("no one panics while holding it")[first] = true;
+        }
+        OpenOptions::new().append(true).create(true).open(path).await
+    }
+
+    /// How long a log is; `None` where there is none.
+    pub async fn size(&self, job: JobId, attempt: u32) -> io::Result<Option<u64>> {
+        match fs::metadata(self.path(job, attempt)).await {
+            Ok(data) => Ok(Some(data.len())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The bytes from `start`, at most `most` of them; `None` where there is no log.
+    pub async fn read(&self, job: JobId, attempt: u32, start: u64, most: u64) -> io::Result<Option<Part>> {
+        let mut file = match File::open(self.path(job, attempt)).await {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let size = file.metadata().await?.len();
+        let start = start.min(size);
+        file.seek(io::SeekFrom::Start(start)).await?;
+        let mut bytes = Vec::new();
+        file.take(most.min(size - start)).read_to_end(&mut bytes).await?;
+        Ok(Some(Part { start, bytes, size }))
+    }
+
+    /// A log as a file to be streamed from `start`, and how long it is; `None` where there is none.
+    pub async fn stream(&self, job: JobId, attempt: u32, start: u64) -> io::Result<Option<(File, u64)>> {
+        let mut file = match File::open(self.path(job, attempt)).await {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let size = file.metadata().await?.len();
+        file.seek(io::SeekFrom::Start(start.min(size))).await?;
+        Ok(Some((file, size)))
+    }
+
+    /// The last `most` bytes of a log.
+    pub async fn tail(&self, job: JobId, attempt: u32, most: u64) -> io::Result<Option<Part>> {
+        let Some(size) = self.size(job, attempt).await? else { return Ok(None) };
+        self.read(job, attempt, size.saturating_sub(most), most).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_piece_adds_only_what_is_new_and_never_leaves_a_hole() {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = Logs::new(dir.path());
+        let job = JobId::of("e", "t", "koji_build", "i", "noarch");
+        // (offset, piece, the log afterwards; None: refused)
+        let table: [(u64, &str, Option<&str>); 8] = [
+            (1, "x", None),
+            (0, "abc", Some("abc")),
+            (0, "abc", Some("abc")),
+            (3, "def", Some("abcdef")),
+            (2, "cdefgh", Some("abcdefgh")),
+            (0, "a", Some("abcdefgh")),
+            (9, "j", None),
+            (8, "", Some("abcdefgh")),
+        ];
+        for (offset, piece, after) in table {
+            match (logs.append(job, 1, offset, piece.as_bytes()).await, after) {
+                (Ok(size), Some(after)) => {
+                    let part = logs.read(job, 1, 0, 100).await.unwrap().unwrap();
+                    assert_eq!((size, String::from_utf8(part.bytes).unwrap().as_str()), (after.len() as u64, after));
+                }
+                (Err(LogError::Hole { size, .. }), None) => assert!(size < offset, "{offset} {piece}"),
+                (other, _) => panic!("{offset} {piece}: {other:?}"),
+            }
+        }
+        let tail = logs.tail(job, 1, 3).await.unwrap().unwrap();
+        assert_eq!(tail, Part { start: 5, bytes: b"fgh".to_vec(), size: 8 });
+        assert_eq!(logs.tail(job, 2, 3).await.unwrap(), None);
+    }
+}

@@ -1,0 +1,77 @@
+//! The mode, as people are told it, and what stands against being idle.
+
+use model::operator::{Mode, ModeView};
+use model::{Span, Time};
+
+use crate::app::App;
+use crate::store::{ModeRow, Observed, Result, TriggerView};
+
+/// A trigger that has been silent for so long is no longer expected.
+const GIVEN_UP: Span = Span::days(7);
+
+/// Looks whether idle is reached, and makes it so where it is.
+pub async fn observe(app: &App) -> Result<Observed> {
+    let now = app.store.now().await?;
+    let also = silent(&app.store.triggers().await?, now, app.settings.silence);
+    app.store.observe_idle(&also).await
+}
+
+/// The triggers that have something to say and were not heard from, one sentence each: what they have is not known.
+pub fn silent(triggers: &[TriggerView], now: Time, silence: Span) -> Vec<String> {
+    let silent = triggers.iter().filter(|trigger| {
+        let age = now.since(trigger.last_heard);
+        age > silence && age < GIVEN_UP
+    });
+    silent
+        .map(|trigger| {
+            let since = trigger.last_heard.to_seconds();
+            format!(
+                "trigger {} has not been heard from since {since}: what it has recorded is not known",
+                trigger.recorder
+            )
+        })
+        .collect()
+}
+
+/// The mode as it is now.
+pub async fn present(app: &App) -> Result<ModeView> {
+    let mode = app.store.mode().await?;
+    let observed = match mode.mode {
+        Mode::Active | Mode::Idle => Observed { mode, waiting_for: Vec::new() },
+        Mode::Draining => observe(app).await?,
+    };
+    view(app, observed).await
+}
+
+pub async fn view(app: &App, observed: Observed) -> Result<ModeView> {
+    let Observed { mode, waiting_for } = observed;
+    let ModeRow { mode, by, reason, since, deadline, on_deadline: _, finish_through: _ } = mode;
+    let counts = app.store.counts().await?;
+    let outbox = app.store.outbox_len().await?;
+    let (running, queued) = (counts.running, counts.queued);
+    Ok(ModeView { mode, by, reason, since, deadline, waiting_for, running, queued, outbox })
+}
+
+#[cfg(test)]
+mod tests {
+    use model::intake::TriggerCounts;
+
+    use super::*;
+
+    #[test]
+    fn only_a_trigger_that_should_be_there_is_missed() {
+        let now = Time(0).plus(Span::days(100));
+        let heard = |age: Span| TriggerView {
+            recorder: format!("t{age}"),
+            next: 1,
+            last_heard: now.minus(age),
+            generation: 1,
+            counts: TriggerCounts::default(),
+            repeated: 0,
+        };
+        let triggers = [heard(Span::seconds(5)), heard(Span::minutes(10)), heard(Span::days(30))];
+        let silent = silent(&triggers, now, Span::minutes(5));
+        assert_eq!(silent.len(), 1);
+        assert!(silent[0].starts_with("trigger t10m has not been heard from since 1970-04-10"), "{silent:?}");
+    }
+}

@@ -1,0 +1,268 @@
+//! What the end of an attempt means for its job. Pure: the store asks inside its transaction.
+//!
+//! A process that judged its item has findings, and they are published. Whatever kept it from judging is not the
+//! item's fault: it is tried again, and when that is over published as one ERROR, never as FAILED.
+
+use model::{End, Finding, JobId, JobState, Outcome};
+use rules::{Retry, RetryPolicy, Subject, Task};
+use serde_json::{Map, Value, json};
+use uuid::{Uuid, uuid};
+
+use crate::Settings;
+use crate::store::{Ending, Next, Publication};
+
+/// The namespace of publication keys (version 5 UUIDs).
+const PUBLICATIONS: Uuid = uuid!("0d9d3f2e-5b0f-5c0a-9a3e-6c7f6f2b9e41");
+
+/// How an ended attempt moves its job. `task` is the version that the job runs, `params` are the job's.
+pub fn next(ending: &Ending, task: &Task, params: &Map<String, Value>, settings: &Settings) -> Next {
+    let Some(end) = ending.ends.last() else {
+        return Next::Again { at: None, reason: "no attempt has ended yet".into() };
+    };
+    if *end == End::Cancelled {
+        return cancelled("cancelled while it ran".into());
+    }
+    if let Retry::Again { after } = task.retry().next(&ending.ends) {
+        if ending.cancelled {
+            return cancelled(format!("cancelled; its last attempt {}", past(end)));
+        }
+        let at = (after.0 > std::time::Duration::ZERO).then(|| ending.now.plus(after));
+        return Next::Again { at, reason: again(ending, end, task.retry()) };
+    }
+    match end {
+        End::Exited { .. } if !ending.findings.is_empty() => found(ending, task, params, settings),
+        End::Exited { .. } => error(ending, "left no results", task, params, settings),
+        End::Cancelled => cancelled("cancelled while it ran".into()),
+        End::Lost | End::NotStarted { .. } | End::HandedBack if ending.cancelled => {
+            cancelled(format!("cancelled; its last attempt {}", past(end)))
+        }
+        End::Lost | End::NotStarted { .. } | End::HandedBack => {
+            let made = ending.ends.len();
+            error(ending, &format!("was given up after {made} attempts"), task, params, settings)
+        }
+        End::Signalled { .. } | End::TimedOut { .. } => error(ending, "did not judge its item", task, params, settings),
+    }
+}
+
+/// For an ending whose task this master has not read yet: another attempt is always safe, and the next end is judged
+/// by the task.
+pub fn without_task(ending: &Ending) -> Next {
+    let word = ending.ends.last().map(End::word).unwrap_or_default();
+    if ending.cancelled {
+        return cancelled(format!("cancelled; its last attempt ended {word}"));
+    }
+    Next::Again { at: None, reason: format!("retry after {word}") }
+}
+
+fn cancelled(reason: String) -> Next {
+    Next::Ended { state: JobState::Cancelled, reason, outcome: None, results: Vec::new() }
+}
+
+/// "retry 2 of 3 after exit:75": which of the retries that its budget has is the next one.
+fn again(ending: &Ending, end: &End, retry: &RetryPolicy) -> String {
+    let word = end.word();
+    if end.is_infrastructure() {
+        let n = ending.ends.iter().filter(|end| end.is_infrastructure()).count();
+        return format!("retry {n} after {word}");
+    }
+    let made = ending.ends.iter().filter(|end| !end.is_infrastructure()).count();
+    match retry {
+        RetryPolicy::Never => format!("retry after {word}"),
+        RetryPolicy::On { attempts, .. } => format!("retry {made} of {} after {word}", attempts.saturating_sub(1)),
+    }
+}
+
+fn past(end: &End) -> String {
+    match end {
+        End::HandedBack => "was handed back".into(),
+        End::Cancelled => "was cancelled".into(),
+        End::Lost => "was lost with its worker".into(),
+        end @ (End::Exited { .. } | End::Signalled { .. } | End::TimedOut { .. } | End::NotStarted { .. }) => {
+            end.to_string()
+        }
+    }
+}
+
+fn found(ending: &Ending, task: &Task, params: &Map<String, Value>, settings: &Settings) -> Next {
+    let outcome = ending.findings.iter().map(|finding| finding.outcome).max();
+    let end = ending.ends.last().map(ToString::to_string).unwrap_or_default();
+    let reason = match (outcome, ending.findings.len()) {
+        (Some(outcome), 1) => format!("{end} and found {outcome}"),
+        (Some(outcome), n) => format!("{end} and found {n} results, the gravest {outcome}"),
+        (None, _) => end,
+    };
+    let results = publications(ending, &ending.findings, task, params, settings);
+    Next::Ended { state: JobState::Finished, reason, outcome, results }
+}
+
+/// Ends the job with one ERROR, which says that nothing was found out about the item.
+fn error(ending: &Ending, what: &str, task: &Task, params: &Map<String, Value>, settings: &Settings) -> Next {
+    let end = ending.ends.last().map(ToString::to_string).unwrap_or_default();
+    let reason = format!("{what}: {end}");
+    let note = match &ending.note {
+        Some(note) => format!("{reason} ({note})"),
+        None => reason.clone(),
+    };
+    let finding = Finding { note: Some(note), ..Finding::of(Outcome::Error) };
+    let results = publications(ending, &[finding], task, params, settings);
+    Next::Ended { state: JobState::Finished, reason, outcome: Some(Outcome::Error), results }
+}
+
+fn publications(
+    ending: &Ending,
+    findings: &[Finding],
+    task: &Task,
+    params: &Map<String, Value>,
+    settings: &Settings,
+) -> Vec<Publication> {
+    let subject =
+        Subject { job: ending.job, item: &ending.item, item_type: &ending.item_type, arch: &ending.arch, params };
+    // It rendered when the job was admitted; should it not do so now, the task's name says as much.
+    let testcase = task.testcase(subject).unwrap_or_else(|_| ending.task.clone());
+    let page = settings.job_page(ending.job);
+    let publication = |(index, finding): (usize, &Finding)| {
+        let key = publication_key(ending.job, ending.attempt, index);
+        Publication { key, body: body(key, ending, finding, &testcase, &page) }
+    };
+    findings.iter().enumerate().map(publication).collect()
+}
+
+/// The key under which the results store knows one result, however often it is sent.
+fn publication_key(job: JobId, attempt: u32, index: usize) -> Uuid {
+    Uuid::new_v5(&PUBLICATIONS, format!("{job}.{attempt}.{index}").as_bytes())
+}
+
+/// One element of `POST /api/v2.0/batch`: a result of ResultsDB's API with a key of its own.
+fn body(key: Uuid, ending: &Ending, finding: &Finding, testcase: &str, page: &str) -> Value {
+    let mut data: Map<String, Value> = finding.data.iter().map(|(name, texts)| (name.clone(), json!(texts))).collect();
+    // What finds a result again is ours to say.
+    data.insert("item".into(), json!([finding.item.as_ref().unwrap_or(&ending.item)]));
+    data.insert("type".into(), json!([finding.item_type.as_ref().unwrap_or(&ending.item_type)]));
+    data.insert("job_id".into(), json!([ending.job]));
+    data.entry("arch").or_insert_with(|| json!([ending.arch]));
+    json!({
+        "idempotency_key": key,
+        "outcome": finding.outcome.name(),
+        "testcase": finding.testcase.as_deref().unwrap_or(testcase),
+        "groups": [{
+            "uuid": ending.job,
+            "description": format!("{} {}", ending.task, ending.item),
+            "ref_url": page,
+        }],
+        "ref_url": page,
+        "note": finding.note.as_deref().or(ending.note.as_deref()).unwrap_or_default(),
+        "data": data,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Quota, Time};
+
+    use super::*;
+    use crate::sample;
+
+    fn ending(ends: Vec<End>, findings: Vec<Finding>) -> Ending {
+        Ending {
+            job: JobId::of("e", "rpmlint", "koji_build", "foo-1-1", "x86_64"),
+            attempt: u32::try_from(ends.len()).unwrap(),
+            task_version: 1,
+            task: "rpmlint".into(),
+            item: "foo-1-1".into(),
+            item_type: "koji_build".into(),
+            arch: "x86_64".into(),
+            ends,
+            findings,
+            note: None,
+            cancelled: false,
+            now: Time(0),
+        }
+    }
+
+    fn decide(ending: &Ending) -> Next {
+        let task = sample::task("rpmlint", "retry: { on: [exit:75], attempts: 3, delay: 30s }");
+        next(ending, &task, &Map::new(), &Settings::default())
+    }
+
+    /// One line for one decision.
+    fn line(ending: &Ending) -> String {
+        match decide(ending) {
+            Next::Again { at, reason } => format!("again at {}: {reason}", at.map_or(0, |t| t.0)),
+            Next::Ended { state, reason, outcome, results } => {
+                let outcome = outcome.map_or("-", Outcome::name);
+                format!("{state} {outcome} {}: {reason}", results.len())
+            }
+        }
+    }
+
+    #[test]
+    fn every_end_moves_its_job_in_one_way() {
+        let exit = |code| End::Exited { code };
+        let found = |outcome| vec![Finding::of(outcome)];
+        let not_started = || End::NotStarted { reason: "no disk".into() };
+        let table = [
+            (vec![exit(0)], found(Outcome::Passed), "finished PASSED 1: exited with 0 and found PASSED"),
+            (vec![exit(1)], found(Outcome::Failed), "finished FAILED 1: exited with 1 and found FAILED"),
+            (vec![exit(0)], vec![], "finished ERROR 1: left no results: exited with 0"),
+            (vec![exit(75)], found(Outcome::Failed), "again at 30000000: retry 1 of 2 after exit:75"),
+            (vec![exit(75); 2], found(Outcome::Failed), "again at 30000000: retry 2 of 2 after exit:75"),
+            (vec![exit(75); 3], found(Outcome::Failed), "finished FAILED 1: exited with 75 and found FAILED"),
+            (vec![End::Lost], vec![], "again at 0: retry 1 after lost"),
+            (vec![End::Lost, not_started()], vec![], "again at 1000000: retry 2 after not_started"),
+            (vec![End::Lost; 11], vec![], "finished ERROR 1: was given up after 11 attempts: its worker was lost"),
+            (vec![End::HandedBack; 30], vec![], "again at 0: retry 30 after handed_back"),
+            (
+                vec![End::TimedOut { quota: Quota::Total }],
+                found(Outcome::Failed),
+                "finished ERROR 1: did not judge its item: ran longer than its timeout",
+            ),
+            (
+                vec![End::Signalled { signal: 11 }],
+                vec![],
+                "finished ERROR 1: did not judge its item: ended by signal 11",
+            ),
+            (vec![End::Cancelled], vec![], "cancelled - 0: cancelled while it ran"),
+        ];
+        for (ends, findings, want) in table {
+            assert_eq!(line(&ending(ends, findings)), want);
+        }
+    }
+
+    #[test]
+    fn what_a_person_cancelled_is_not_tried_again_but_what_it_found_is_kept() {
+        let cancelled = |ends, findings| Ending { cancelled: true, ..ending(ends, findings) };
+        let lost = line(&cancelled(vec![End::Lost], vec![]));
+        assert_eq!(lost, "cancelled - 0: cancelled; its last attempt was lost with its worker");
+        let spent = line(&cancelled(vec![End::Lost; 11], vec![]));
+        assert_eq!(spent, "cancelled - 0: cancelled; its last attempt was lost with its worker");
+        let retried = line(&cancelled(vec![End::Exited { code: 75 }], vec![]));
+        assert_eq!(retried, "cancelled - 0: cancelled; its last attempt exited with 75");
+        let crossed = line(&cancelled(vec![End::Exited { code: 0 }], vec![Finding::of(Outcome::Passed)]));
+        assert_eq!(crossed, "finished PASSED 1: exited with 0 and found PASSED");
+    }
+
+    #[test]
+    fn a_job_is_as_bad_as_its_worst_result_and_each_result_has_its_key() {
+        let findings = vec![
+            Finding::of(Outcome::Failed),
+            Finding {
+                testcase: Some("dist.other".into()),
+                item: Some("bar".into()),
+                data: [("item".to_owned(), vec!["x".to_owned()]), ("k".to_owned(), vec!["v".to_owned()])].into(),
+                ..Finding::of(Outcome::Passed)
+            },
+        ];
+        let ending = ending(vec![End::Exited { code: 1 }], findings);
+        let Next::Ended { outcome, results, .. } = decide(&ending) else { panic!("it ended") };
+        assert_eq!(outcome, Some(Outcome::Failed));
+        assert_ne!(results[0].key, results[1].key);
+        assert_eq!(results[0].body["testcase"], "rpmlint");
+        assert_eq!(results[0].body["groups"][0]["uuid"], json!(ending.job));
+        assert_eq!(results[0].body["ref_url"], json!(format!("http://127.0.0.1:8080/jobs/{}", ending.job)));
+        assert_eq!(results[1].body["testcase"], "dist.other");
+        assert_eq!(results[1].body["data"]["item"], json!(["bar"]));
+        assert_eq!(results[1].body["data"]["k"], json!(["v"]));
+        assert_eq!(results[1].body["data"]["arch"], json!(["x86_64"]));
+        assert_eq!(decide(&ending), decide(&ending), "the same ending has the same keys");
+    }
+}

@@ -1,0 +1,262 @@
+//! Delivering results to the results store: in batches, each result with a key that makes sending it twice harmless.
+//!
+//! What the store refuses is postponed with its reason and shown; it is never dropped. A foreign ResultsDB has no
+//! batches and no keys: there each result is sent by itself, at least once.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use model::{Span, Time};
+use net::{Client, ClientError, Secret};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::settings::Results;
+use crate::store::{self, Due};
+
+/// Results that are sent at once.
+const BATCH: u32 = 200;
+
+const BATCH_PATH: &str = "api/v2.0/batch";
+const RESULT_PATH: &str = "api/v2.0/results";
+
+/// What stands between the outbox and the results store, as this master last saw it.
+#[derive(Default)]
+pub struct Health(Mutex<Trouble>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trouble {
+    /// The store cannot be reached, or does not let us in: why, and since when.
+    pub unavailable: Option<(String, Time)>,
+    /// What the store said of single results, by their place in the outbox.
+    pub refused: BTreeMap<i64, String>,
+}
+
+impl Health {
+    pub fn trouble(&self) -> Trouble {
+        self.0.lock().expect("no one panics while holding it").clone()
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Trouble)) {
+        change(&mut self.0.lock().expect("no one panics while holding it"));
+    }
+}
+
+/// What one tick did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub delivered: usize,
+    pub refused: usize,
+    /// Whether the store could not be reached: the rest waits.
+    pub unavailable: bool,
+}
+
+/// The way to the results store.
+#[derive(Default)]
+pub struct Courier {
+    client: Option<Client>,
+    /// Whether it has turned out to be a store without batches.
+    foreign: bool,
+}
+
+/// The store's answer to a batch: one for each of its results, in order.
+#[derive(Debug, Deserialize)]
+struct Answers {
+    answers: Vec<Answer>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Answer {
+    #[serde(default)]
+    error: Option<Value>,
+}
+
+/// What became of some results.
+#[derive(Default)]
+struct Settled {
+    delivered: Vec<i64>,
+    refused: Vec<(Due, String)>,
+}
+
+impl Courier {
+    /// Delivers everything that is due.
+    pub async fn tick(&mut self, app: &App) -> store::Result<Summary> {
+        let mut summary = Summary::default();
+        let Some(results) = &app.settings.results else { return Ok(summary) };
+        loop {
+            let due = app.store.publications_due(BATCH).await?;
+            if due.is_empty() {
+                app.outbox.set(|trouble| trouble.unavailable = None);
+                return Ok(summary);
+            }
+            let full = due.len() == BATCH as usize;
+            let mut settled = Settled::default();
+            let sent = self.send(results, due, &mut settled).await;
+            summary.delivered += settled.delivered.len();
+            summary.refused += settled.refused.len();
+            self.settle(app, settled).await?;
+            if let Err(why) = sent {
+                let now = app.store.now().await?;
+                app.outbox.set(|trouble| {
+                    let since = trouble.unavailable.take().map_or(now, |(_, since)| since);
+                    trouble.unavailable = Some((why, since));
+                });
+                // It may be another store, or have another token, when it is back.
+                *self = Courier::default();
+                summary.unavailable = true;
+                return Ok(summary);
+            }
+            app.outbox.set(|trouble| trouble.unavailable = None);
+            if !full {
+                return Ok(summary);
+            }
+        }
+    }
+
+    /// Keeps what became of a batch.
+    async fn settle(&self, app: &App, settled: Settled) -> store::Result<()> {
+        if !settled.delivered.is_empty() {
+            app.store.delivered(&settled.delivered).await?;
+            app.metrics.delivered(settled.delivered.len());
+            app.outbox.set(|trouble| trouble.refused.retain(|seq, _| !settled.delivered.contains(seq)));
+        }
+        let now = app.store.now().await?;
+        for (due, reason) in settled.refused {
+            app.store.postpone(&[due.seq], now.plus(patience(due.tries)), &reason).await?;
+            let seen = app.outbox.trouble().refused.insert(due.seq, reason.clone());
+            if seen.is_none() {
+                let job = due.publication.body["data"]["job_id"][0].as_str().unwrap_or_default();
+                tracing::error!(job.id = job, result = %due.publication.key, reason, "the results store refused a result");
+            }
+            app.outbox.set(|trouble| drop(trouble.refused.insert(due.seq, reason)));
+        }
+        Ok(())
+    }
+
+    /// Sends `due`; an error says why the rest could not be sent.
+    async fn send(&mut self, results: &Results, due: Vec<Due>, settled: &mut Settled) -> Result<(), String> {
+        let client = self.client(results)?;
+        let mut parts = vec![due];
+        while let Some(part) = parts.pop() {
+            if self.foreign {
+                for due in part {
+                    single(&client, due, settled).await?;
+                }
+                continue;
+            }
+            match batch(&client, &part).await {
+                Ok(answers) => {
+                    for (due, answer) in part.into_iter().zip(answers) {
+                        match answer.error {
+                            None => settled.delivered.push(due.seq),
+                            Some(error) => settled.refused.push((due, reason(&error))),
+                        }
+                    }
+                }
+                Err(ClientError::Unavailable(why)) => return Err(why),
+                Err(ClientError::Refused { status: 401 | 403, detail }) => return Err(not_let_in(&detail)),
+                Err(ClientError::Refused { status: 404 | 405, .. }) => {
+                    self.foreign = true;
+                    parts.push(part);
+                }
+                Err(ClientError::Refused { status, detail }) => {
+                    refused_whole(part, status, &detail, &mut parts, settled)
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn client(&mut self, results: &Results) -> Result<Client, String> {
+        if let Some(client) = &self.client {
+            return Ok(client.clone());
+        }
+        let token = match &results.token_file {
+            Some(file) => Secret::from_file(file).map_err(|e| e.to_string())?,
+            None => Secret::none(),
+        };
+        let client = Client::new(results.url.clone(), token).map_err(|e| e.to_string())?;
+        self.client = Some(client.clone());
+        Ok(client)
+    }
+}
+
+async fn batch(client: &Client, part: &[Due]) -> Result<Vec<Answer>, ClientError> {
+    let results: Vec<&Value> = part.iter().map(|due| &due.publication.body).collect();
+    let Answers { answers } = client.post(BATCH_PATH, &json!({ "results": results })).await?;
+    if answers.len() != part.len() {
+        let (got, want) = (answers.len(), part.len());
+        return Err(ClientError::Unavailable(format!("the results store answered {got} of {want} results")));
+    }
+    Ok(answers)
+}
+
+/// A refusal of a whole batch is one of some result in it, or of its size: halves find out which.
+fn refused_whole(mut part: Vec<Due>, status: u16, detail: &str, parts: &mut Vec<Vec<Due>>, settled: &mut Settled) {
+    if part.len() > 1 {
+        let rest = part.split_off(part.len() / 2);
+        parts.extend([rest, part]);
+        return;
+    }
+    let said = format!("{status}: {detail}");
+    settled.refused.extend(part.into_iter().map(|due| (due, said.clone())));
+}
+
+/// One result to a store without batches, which knows neither our keys nor the outcome ERROR.
+async fn single(client: &Client, due: Due, settled: &mut Settled) -> Result<(), String> {
+    let mut body = due.publication.body.clone();
+    if let Some(body) = body.as_object_mut() {
+        body.remove("idempotency_key");
+    }
+    let mut answer = client.post::<_, Value>(RESULT_PATH, &body).await;
+    if body["outcome"] == "ERROR" && matches!(answer, Err(ClientError::Refused { status: 400, .. })) {
+        body["outcome"] = "NEEDS_INSPECTION".into();
+        answer = client.post::<_, Value>(RESULT_PATH, &body).await;
+    }
+    match answer {
+        Ok(_) => settled.delivered.push(due.seq),
+        Err(ClientError::Unavailable(why)) => return Err(why),
+        Err(ClientError::Refused { status: 401 | 403, detail }) => return Err(not_let_in(&detail)),
+        Err(ClientError::Refused { status, detail }) => settled.refused.push((due, format!("{status}: {detail}"))),
+    }
+    Ok(())
+}
+
+fn not_let_in(detail: &str) -> String {
+    format!("the results store does not let this master in: {detail}; check [master.results] token_file")
+}
+
+fn reason(error: &Value) -> String {
+    match error {
+        Value::String(text) => text.clone(),
+        Value::Object(map) => match map.get("detail").or_else(|| map.get("message")) {
+            Some(Value::String(text)) => text.clone(),
+            _ => error.to_string(),
+        },
+        other => other.to_string(),
+    }
+}
+
+/// How long a refused result rests: a minute at first, an hour at last. A person may mend the store meanwhile.
+fn patience(tries: u32) -> Span {
+    Span::minutes(1 << tries.min(6)).min(Span::minutes(60))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_result_rests_longer_each_time() {
+        let rests: Vec<_> = (0..8).map(|tries| patience(tries).0.as_secs() / 60).collect();
+        assert_eq!(rests, [1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+
+    #[test]
+    fn what_the_store_says_is_told_in_its_words() {
+        assert_eq!(reason(&json!("no")), "no");
+        assert_eq!(reason(&json!({"status": 400, "detail": "unknown outcome"})), "unknown outcome");
+        assert_eq!(reason(&json!({"code": 7})), r#"{"code":7}"#);
+    }
+}

@@ -1,0 +1,95 @@
+//! `[master]`: what a master can be told.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use model::Span;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+/// `[master]`, and what of it other rooms' parts of the same process need.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// `postgres://…` or `sqlite:PATH`; without one, `master.sqlite` in the data folder.
+    pub database: Option<String>,
+    pub listen: SocketAddr,
+    /// The address under which people reach the pages; it stands in every result.
+    pub public_url: Url,
+    /// For logs, and for the database where none is named.
+    pub data: PathBuf,
+    /// Whether those without a token may read.
+    pub public_read: bool,
+    /// The site's name.
+    pub site: String,
+    /// How long a lease holds without being renewed.
+    pub lease_term: Span,
+    /// A row that was recorded longer ago is refused as expired: the keys of its time may be forgotten.
+    pub key_horizon: Span,
+    /// A trigger or worker that was not heard from for so long is shown as what stops work.
+    pub silence: Span,
+    pub resume: Resume,
+    pub results: Option<Results>,
+    /// Where people reach the results store's pages, when they do not stand beside this master's.
+    pub results_pages: Option<Url>,
+}
+
+/// `[master.resume]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Resume {
+    /// With more jobs queued than this, a resume asks for `--yes`.
+    pub max_backlog: u64,
+}
+
+/// `[master.results]`: the results store that findings go to. Without it they stay in the outbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Results {
+    /// Its base: `/api/v2.0` follows.
+    pub url: Url,
+    #[serde(default)]
+    pub token_file: Option<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            database: None,
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            public_url: Url::parse("http://127.0.0.1:8080/").expect("a plain address"),
+            data: PathBuf::from("/var/lib/taskotron"),
+            public_read: false,
+            site: "main".into(),
+            lease_term: Span::seconds(60),
+            key_horizon: Span::days(400),
+            silence: Span::minutes(5),
+            resume: Resume::default(),
+            results: None,
+            results_pages: None,
+        }
+    }
+}
+
+impl Default for Resume {
+    fn default() -> Resume {
+        Resume { max_backlog: 10_000 }
+    }
+}
+
+impl Settings {
+    /// The database's address.
+    pub fn database(&self) -> String {
+        self.database.clone().unwrap_or_else(|| format!("sqlite:{}", self.data.join("master.sqlite").display()))
+    }
+
+    /// Where the results store's pages are, for links: empty where they stand beside ours.
+    pub fn results_pages(&self) -> String {
+        self.results_pages.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned()).unwrap_or_default()
+    }
+
+    /// The page of a job, for those who read its results elsewhere.
+    pub fn job_page(&self, job: model::JobId) -> String {
+        format!("{}/jobs/{job}", self.public_url.as_str().trim_end_matches('/'))
+    }
+}

@@ -1,0 +1,158 @@
+//! How the whole stands, and first whatever stops work.
+
+use model::operator::{IntakeCounts, JobCounts, Mode, Status, Stop, WorkerCounts, WorkerState, WorkerView};
+use model::{Span, Time};
+
+use crate::app::App;
+use crate::mode;
+use crate::outbox::Trouble;
+use crate::store::{ModeRow, Result, Site, TriggerView};
+
+/// The counts, and what stops work.
+pub async fn status(app: &App) -> Result<Status> {
+    let workers = app.store.workers(app.settings.lease_term).await?;
+    let jobs = app.store.counts().await?;
+    let mode = app.store.mode().await?;
+    let intake: IntakeCounts = app.store.intake_counts().await?;
+    let outbox = app.store.outbox_len().await?;
+    let seen = Seen {
+        now: app.store.now().await?,
+        site: app.store.active_site().await?,
+        here: app.store.site().to_owned(),
+        triggers: app.store.triggers().await?,
+        silence: app.settings.silence,
+        outbox,
+        trouble: app.outbox.trouble(),
+        results: app.settings.results.is_some(),
+    };
+    Ok(Status {
+        mode: mode.mode,
+        site: seen.here.clone(),
+        generation: app.live().generation,
+        jobs,
+        workers: counts(&workers),
+        outbox,
+        intake,
+        stopped_by: stops(&mode, &jobs, &workers, &seen),
+    })
+}
+
+fn counts(workers: &[WorkerView]) -> WorkerCounts {
+    let mut counts = WorkerCounts::default();
+    for worker in workers {
+        match worker.state {
+            WorkerState::Ready => counts.ready += 1,
+            WorkerState::Busy => counts.busy += 1,
+            WorkerState::Lost => counts.lost += 1,
+        }
+    }
+    counts
+}
+
+/// What is seen beside the mode, the jobs and the workers.
+struct Seen {
+    now: Time,
+    site: Site,
+    /// The site of this master.
+    here: String,
+    triggers: Vec<TriggerView>,
+    silence: Span,
+    outbox: u64,
+    trouble: Trouble,
+    /// Whether there is a results store to publish to.
+    results: bool,
+}
+
+/// Most important first: what a person set, what is missing, what fails.
+fn stops(mode: &ModeRow, jobs: &JobCounts, workers: &[WorkerView], seen: &Seen) -> Vec<Stop> {
+    let mut stops = Vec::new();
+    if seen.site.active != seen.here {
+        stops.push(Stop {
+            undo: Some(format!("taskotron site activate {}", seen.here)),
+            ..stop(format!("site {} is passive: {} is the active one", seen.here, seen.site.active))
+        });
+    }
+    match mode.mode {
+        Mode::Active => {}
+        Mode::Draining | Mode::Idle => stops.push(Stop {
+            what: format!("the system is {}", mode.mode),
+            by: Some(mode.by.clone()),
+            since: Some(mode.since),
+            reason: Some(mode.reason.clone()),
+            undo: Some("taskotron resume -m REASON".into()),
+        }),
+    }
+    let connected = workers.iter().any(|worker| worker.state != WorkerState::Lost);
+    if !connected && jobs.queued > 0 {
+        let last = workers.iter().map(|worker| worker.last_seen).max();
+        stops.push(Stop {
+            since: last,
+            undo: Some("taskotron worker, on a machine that may run jobs".into()),
+            ..stop(format!("no worker is connected, and {} jobs are queued", jobs.queued))
+        });
+    }
+    stops.extend(mode::silent(&seen.triggers, seen.now, seen.silence).into_iter().map(stop));
+    if seen.outbox > 0 && !seen.results {
+        let what = format!("{} results wait: no results store is configured", seen.outbox);
+        stops.push(Stop { undo: Some("set [master.results] url".into()), ..stop(what) });
+    }
+    if let Some((error, since)) = &seen.trouble.unavailable {
+        let what = format!("{} results wait: the results store does not take them", seen.outbox);
+        stops.push(Stop { since: Some(*since), reason: Some(error.clone()), ..stop(what) });
+    }
+    if let Some(reason) = seen.trouble.refused.values().next() {
+        let what = format!("the results store refused {} results; they are kept", seen.trouble.refused.len());
+        stops.push(Stop { reason: Some(reason.clone()), ..stop(what) });
+    }
+    stops
+}
+
+fn stop(what: String) -> Stop {
+    Stop { what, by: None, since: None, reason: None, undo: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::operator::OnDeadline;
+
+    use super::*;
+
+    #[test]
+    fn whatever_stops_work_is_named_most_important_first() {
+        let mode = ModeRow {
+            mode: Mode::Idle,
+            by: "kath".into(),
+            reason: "kernel update".into(),
+            since: Time(0),
+            deadline: None,
+            on_deadline: OnDeadline::Wait,
+            finish_through: None,
+        };
+        let mut trouble = Trouble { unavailable: Some(("cannot reach it".into(), Time(0))), ..Trouble::default() };
+        trouble.refused.insert(3, "unknown outcome".into());
+        let mut seen = Seen {
+            now: Time(0),
+            site: Site { active: "main".into(), epoch: 1 },
+            here: "main".into(),
+            triggers: Vec::new(),
+            silence: Span::minutes(5),
+            outbox: 4,
+            trouble,
+            results: true,
+        };
+        let jobs = JobCounts { queued: 2, ..JobCounts::default() };
+        let what = |stops: Vec<Stop>| stops.into_iter().map(|stop| stop.what).collect::<Vec<_>>();
+        assert_eq!(
+            what(stops(&mode, &jobs, &[], &seen)),
+            [
+                "the system is idle",
+                "no worker is connected, and 2 jobs are queued",
+                "4 results wait: the results store does not take them",
+                "the results store refused 1 results; they are kept",
+            ]
+        );
+        seen.trouble = Trouble::default();
+        let active = ModeRow { mode: Mode::Active, ..mode };
+        assert!(stops(&active, &JobCounts::default(), &[], &seen).is_empty());
+    }
+}
