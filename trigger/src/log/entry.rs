@@ -27,8 +27,9 @@ pub struct Header {
     pub duplicates: u64,
     pub quarantined: u64,
     pub quarantine_end: u64,
-    /// The length of `jobs.csv` at that moment, all of it on disk.
+    /// A length of `jobs.csv` that was on disk at that moment, and the number of the row that comes behind it.
     pub jobs_end: u64,
+    pub jobs_next: u64,
 }
 
 /// Eight bytes of the bus id's SHA-256 and eight of the content's: enough to know an event again.

@@ -53,7 +53,7 @@ impl Log {
 
         let (quarantine, quarantine_len) =
             open_quarantine(&*disk, &layout.quarantine(), contents.quarantine_end).map_err(failed)?;
-        let trusted = (header.jobs_end, header.job_seq);
+        let trusted = (header.jobs_end, header.jobs_next);
         let jobs = projection::open(&*disk, &layout, &header.recorder, trusted, contents.next.job_seq)?;
         disk.sync().map_err(failed)?;
 
@@ -151,6 +151,7 @@ fn first_header(fresh: &str, now: Time) -> Header {
         quarantined: 0,
         quarantine_end: 0,
         jobs_end: 0,
+        jobs_next: 1,
     }
 }
 
@@ -165,6 +166,7 @@ fn following(file: &dyn Bytes, header: &Header, now: Time) -> io::Result<Header>
         quarantined: contents.next.quarantined,
         quarantine_end: contents.quarantine_end,
         jobs_end: 0,
+        jobs_next: 1,
         ..header.clone()
     })
 }

@@ -19,7 +19,10 @@ pub struct Projection {
     file: Arc<dyn Bytes>,
     recorder: String,
     len: u64,
-    synced: u64,
+    /// A length that is known to be on disk, and the number of the row behind it.
+    synced: (u64, u64),
+    /// Whether a sync has failed.
+    doubtful: bool,
     /// The number of the row that comes next.
     next: u64,
 }
@@ -29,10 +32,12 @@ impl Projection {
     /// and the number of the row behind it; rows from `most` on are none of the log's.
     fn open(disk: &dyn Disk, name: &str, recorder: &str, trusted: (u64, u64), most: u64) -> io::Result<Projection> {
         let file = open_job_log(disk, name)?;
-        let mut this = Projection { file, recorder: recorder.to_owned(), len: 0, synced: 0, next: 1 };
+        let mut this =
+            Projection { file, recorder: recorder.to_owned(), len: 0, synced: (0, 1), doubtful: false, next: 1 };
         let len = this.file.len()?;
         let (end, job_seq) = trusted;
-        let from_there = if end > 0 && end <= len { this.check(end, Some(job_seq), most, len)? } else { None };
+        let trust = end <= len && this.ends_with_newline(end)?;
+        let from_there = if trust { this.check(end, Some(job_seq), most, len)? } else { None };
         let (end, next) = match from_there {
             Some(found) => found,
             None => this.check(0, None, most, len)?.unwrap_or((0, 1)),
@@ -65,9 +70,7 @@ impl Projection {
             let end = at + rows.position().byte();
             let is_header = at == 0 && first && row.iter().eq(joblog::COLUMNS);
             let seq = row.get(0).and_then(|seq| seq.parse::<u64>().ok());
-            let whole = row.len() == joblog::COLUMNS.len()
-                && self.ends_with_newline(end)?
-                && !row.iter().any(|field| field.contains('\0'));
+            let whole = row.len() == joblog::COLUMNS.len() && self.ends_with_newline(end)? && is_whole(&row);
             let follows = is_header
                 || match seq {
                     // A file may hold the rows of recorders before this one, from any number on.
@@ -99,8 +102,8 @@ impl Projection {
         self.next
     }
 
-    /// The length that is known to be on disk.
-    pub fn synced(&self) -> u64 {
+    /// A length that is known to be on disk, and the number of the row behind it.
+    pub fn synced(&self) -> (u64, u64) {
         self.synced
     }
 
@@ -125,8 +128,14 @@ impl Projection {
     }
 
     pub fn sync(&mut self) -> io::Result<()> {
-        self.file.sync()?;
-        self.synced = self.len;
+        if let Err(error) = self.file.sync() {
+            // The next sync may succeed without what this one has lost, so this file is trusted no more.
+            (self.synced, self.doubtful) = ((0, 1), true);
+            return Err(error);
+        }
+        if !self.doubtful {
+            self.synced = (self.len, self.next);
+        }
         Ok(())
     }
 
@@ -173,6 +182,13 @@ pub fn catch_up(jobs: &mut Projection, disk: &dyn Disk, extent: &Extent) -> io::
 /// Whether a record has jobs from `next` on, though its first is before.
 fn reaches(place: &entry::Place<'_>, next: u64) -> bool {
     place.record().is_ok_and(|record| record.job_seq + record.jobs.len() as u64 > next)
+}
+
+/// Whether a row is one that we wrote, or the header: every field can be read, and none holds a block of zeros.
+fn is_whole(row: &csv::StringRecord) -> bool {
+    let header = joblog::Header::parse(joblog::COLUMNS).expect("the columns are a header");
+    let read = row.iter().eq(joblog::COLUMNS) || header.row(row).is_ok_and(|row| row.key_given);
+    read && !row.iter().any(|field| field.contains('\0'))
 }
 
 fn header_line() -> String {

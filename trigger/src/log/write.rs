@@ -108,7 +108,8 @@ impl Log {
             duplicates: next.duplicates,
             quarantined: next.quarantined,
             quarantine_end: self.quarantine_len,
-            jobs_end: self.jobs.synced(),
+            jobs_end: self.jobs.synced().0,
+            jobs_next: self.jobs.synced().1,
         }
     }
 
