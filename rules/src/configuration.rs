@@ -51,8 +51,8 @@ impl Configuration {
         let mut shipped = Parts::default();
         shipped.read(SHIPPED_NAME, SHIPPED, &mut problems);
 
-        once(parts.kinds.iter().map(|kind| (&kind.name, kind.place)), "kind", &mut problems);
-        once(parts.rules.iter().map(|rule| (&rule.name, rule.place)), "rule", &mut problems);
+        once(parts.kinds.iter().map(|kind| (kind.name.as_str(), kind.place)), "kind", &mut problems);
+        once(parts.rules.iter().map(|rule| (rule.name.as_str(), rule.place)), "rule", &mut problems);
         once(parts.tasks.iter().map(|(task, place)| (task.name(), *place)), "task", &mut problems);
         let own = parts.kinds.len();
         for kind in shipped.kinds {
@@ -65,7 +65,7 @@ impl Configuration {
             by_name: parts.kinds.iter().enumerate().map(|(n, kind)| (kind.name.clone(), n)).collect(),
             kinds: parts.kinds,
             rules: parts.rules,
-            tasks: parts.tasks.into_iter().map(|(task, _)| (task.name().clone(), task)).collect(),
+            tasks: parts.tasks.into_iter().map(|(task, _)| (task.name().to_owned(), task)).collect(),
             files: files.iter().map(|(name, _)| name.clone()).chain([SHIPPED_NAME.to_owned()]).collect(),
         };
         configuration.fits_together(&parts.task_names, &mut problems);
@@ -181,11 +181,11 @@ impl Parts {
 }
 
 /// Reports every name that stands there a second time.
-fn once<'a>(names: impl Iterator<Item = (&'a String, Place)>, what: &str, problems: &mut Problems) {
+fn once<'a>(names: impl Iterator<Item = (&'a str, Place)>, what: &str, problems: &mut Problems) {
     let mut first: HashMap<&str, Place> = HashMap::new();
     let mut twice = Vec::new();
     for (name, place) in names {
-        match first.get(name.as_str()) {
+        match first.get(name) {
             Some(before) => twice.push((name, place, *before)),
             None => drop(first.insert(name, place)),
         }

@@ -112,7 +112,7 @@ fn supersede(section: &Section<'_>, problems: &mut Problems) {
         }
         None => {
             let near = hint(&name, names);
-            problems.add(policy.place, format!("unknown policy '{name}'{near}; the policies are {}", names.join(", ")));
+            problems.add(policy.place, format!("unknown policy '{name}': the policies are {}{near}", names.join(", ")));
         }
     }
 }
@@ -123,7 +123,8 @@ impl Order {
         let tasks = section.need("tasks", problems).and_then(|n| section::list(n, "tasks", problems));
         let tasks = tasks.unwrap_or_default().iter();
         let tasks = tasks.filter_map(|n| Some((section::name(n, "a task", problems)?, n.place))).collect();
-        let mut template = |key| section.get(key).and_then(|n| section::template(n, key, problems));
+        // One that is wrong is still there, so that nobody is told that it is missing.
+        let mut template = |key| section.get(key).map(|n| section::template(n, key, problems).unwrap_or_default());
         let (item, item_type) = (template("item"), template("item_type"));
         let arches = section.get("arches").and_then(|n| section::list(n, "arches", problems)).unwrap_or_default();
         Some(Order {

@@ -60,7 +60,7 @@ impl<'a> From<&'a NewJob> for Subject<'a> {
 
 impl Task {
     /// Its name, as rules and jobs use it.
-    pub fn name(&self) -> &String {
+    pub fn name(&self) -> &str {
         &self.name
     }
 

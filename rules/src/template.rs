@@ -31,8 +31,8 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment
 });
 
-/// A compiled template.
-#[derive(Clone)]
+/// A compiled template; the default prints nothing.
+#[derive(Clone, Default)]
 pub struct Template {
     source: Arc<str>,
     /// None where the text is printed as it stands.

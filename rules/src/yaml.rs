@@ -8,6 +8,9 @@ use serde_saphyr::{Error, Location, Spanned};
 
 use crate::fault::{Place, Problems};
 
+/// How deep lists and mappings may nest: everything that walks them does so on the stack.
+const MAX_DEPTH: usize = 30;
+
 /// One node and its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
@@ -36,7 +39,11 @@ pub(crate) struct Key {
 impl Node {
     /// Reads one file; what is no YAML becomes a fault.
     pub fn read(text: &str, file: usize, problems: &mut Problems) -> Option<Node> {
-        let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
+        let options = serde_saphyr::options! {
+            strict_booleans: true,
+            with_snippet: false,
+            budget: serde_saphyr::budget! { max_depth: MAX_DEPTH },
+        };
         match serde_saphyr::from_str_with_options::<Node>(text, options) {
             Ok(mut node) => {
                 node.belongs_to(file);

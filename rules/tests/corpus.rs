@@ -85,7 +85,6 @@ fn the_example_is_lively_and_passes_its_own_tests() {
     let found = jobs(&configuration, &events());
     let tasks: HashSet<&str> = found.keys().filter_map(|row| row.split('\t').nth(1)).collect();
     assert_eq!(tasks.len(), configuration.tasks().len(), "every task gets a job: {tasks:?}");
-    eprintln!("{found:#?}");
     assert!(found.values().sum::<usize>() > 60, "{found:#?}");
     for event in events() {
         for job in configuration.decide(&event, Time::default()).jobs {

@@ -74,15 +74,17 @@ fn of_a_job(node: &Node, what: &str, problems: &mut Problems) -> Option<Template
     let template = section::template(node, what, problems)?;
     for name in template.names().iter().filter(|name| !NAMES.contains(&name.as_str())) {
         let near = hint(name, NAMES);
-        problems.add(node.place, format!("unknown name '{name}'{near}; a task sees {}", NAMES.join(", ")));
+        problems.add(node.place, format!("unknown name '{name}': a task sees {}{near}", NAMES.join(", ")));
     }
     Some(template)
 }
 
 fn run(node: &Node, problems: &mut Problems) -> Vec<Template> {
     if let Tree::Text(line) = &node.tree {
-        let words: Vec<String> = line.split_whitespace().map(|word| format!("{word:?}")).collect();
-        let message = format!("run is a list of arguments, not a shell's line; write [{}]", words.join(", "));
+        let program = line.split_whitespace().next().unwrap_or("true");
+        let message = format!(
+            "run is a list of arguments, not a shell's line: write [{program}, ARGUMENT, …], or [sh, -c, LINE] where a shell is meant"
+        );
         problems.add(node.place, message);
         return Vec::new();
     }
@@ -178,7 +180,7 @@ fn results(node: &Node, problems: &mut Problems) -> Vec<ResultFormat> {
             Some(other) => {
                 let near = hint(other, ["results.yml", "exit_code"]);
                 let known = "the formats are results.yml and exit_code";
-                problems.add(node.place, format!("unknown result format '{other}'{near}; {known}"));
+                problems.add(node.place, format!("unknown result format '{other}': {known}{near}"));
             }
             None => {}
         }

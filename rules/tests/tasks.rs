@@ -1,0 +1,102 @@
+//! From a job to what a worker is told to run.
+
+use model::lease::ResultFormat;
+use model::{JobId, NewJob, Span};
+use rules::{Configuration, RetryPolicy, Task};
+use serde_json::json;
+
+const TASKS: &str = r#"
+tasks:
+  full:
+    source: { path: /srv/tasks/full }
+    run: ["./run.sh", "{{ item }}", "{{ arch }}", "{{ params.branch | default('main') }}", 7, "{{ task }}-{{ job_id }}"]
+    needs: { arch: "{{ arch }}", disk: 20, net: true }
+    timeout: 30m
+    no_output_timeout: 20m
+    grace: 5s
+    retry: { on: [lost, exit:75], attempts: 2, delay: 0s }
+    interruptible: true
+    exclusive: true
+    results: [exit_code]
+    limits: { log: 2MiB }
+    testcase: "dist.full.{{ item_type }}"
+    priority: -2
+  bare: { source: none, run: ["true"] }
+  settled: { run: ["true"], retry: never }
+"#;
+
+fn configuration() -> Configuration {
+    Configuration::parse(&[("tasks.yml".into(), TASKS.into())]).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+fn job(arch: &str) -> NewJob {
+    NewJob {
+        key: JobId::of("e", "full", "koji_build", "a b; rm -rf /", arch),
+        task: "full".into(),
+        item: "a b; rm -rf /".into(),
+        item_type: "koji_build".into(),
+        arch: arch.into(),
+        rule: String::new(),
+        priority: 0,
+        params: json!({"branch": "f41"}).as_object().unwrap().clone(),
+        expires_at: None,
+        supersede: None,
+    }
+}
+
+#[test]
+fn a_task_becomes_an_order_for_one_job() {
+    let configuration = configuration();
+    let (task, job) = (configuration.task("full").unwrap(), job("s390x"));
+    let order = task.order(&job).unwrap();
+    let last = format!("full-{}", job.key);
+    assert_eq!(order.run, ["./run.sh", "a b; rm -rf /", "s390x", "f41", "7", &last]);
+    assert_eq!(order.source.as_deref(), Some("/srv/tasks/full"));
+    assert_eq!((order.timeout, order.no_output_timeout), (Span::minutes(30), Some(Span::minutes(20))));
+    assert_eq!((order.grace, order.exclusive, order.log_limit), (Span::seconds(5), true, 2 << 20));
+    assert_eq!(order.results, [ResultFormat::ExitCode]);
+    assert_eq!(task.needs(&job).unwrap(), ["arch:s390x", "disk:20", "net:true"]);
+    assert_eq!(task.testcase(&job).unwrap(), "dist.full.koji_build");
+    assert!(task.interruptible() && task.exclusive());
+    assert_eq!(task.priority(), -2);
+}
+
+#[test]
+fn noarch_needs_no_arch() {
+    assert_eq!(configuration().task("full").unwrap().needs(&job("noarch")).unwrap(), ["disk:20", "net:true"]);
+}
+
+#[test]
+fn defaults_work() {
+    let configuration = configuration();
+    let (task, job) = (configuration.task("bare").unwrap(), job("noarch"));
+    let order = task.order(&job).unwrap();
+    assert_eq!((order.source, order.timeout, order.grace), (None, Span::minutes(60), Span::seconds(10)));
+    assert_eq!(order.results, [ResultFormat::ResultYaml, ResultFormat::ExitCode]);
+    assert_eq!(task.testcase(&job).unwrap(), "bare");
+    assert_eq!(task.retry(), &RetryPolicy::default());
+    assert_eq!(configuration.task("settled").unwrap().retry(), &RetryPolicy::Never);
+}
+
+#[test]
+fn a_definition_is_a_task_again() {
+    let configuration = configuration();
+    for task in configuration.tasks().values() {
+        let definition = task.definition();
+        assert_eq!(&Task::from_definition(&definition).unwrap(), task);
+        assert_eq!(Task::from_definition(&definition).unwrap().definition(), definition);
+    }
+    assert!(Task::from_definition(&json!({"name": "x"})).is_err());
+}
+
+#[test]
+fn a_job_that_a_task_cannot_run_says_why() {
+    let text = "tasks: { t: { run: [\"{{ params.x }}\"], needs: { host: \"{{ params.y }}\" }, testcase: \"{{ params.z }}\" } }";
+    let configuration = Configuration::parse(&[("t.yml".into(), text.into())]).unwrap();
+    let (task, mut job) = (configuration.task("t").unwrap(), job("noarch"));
+    assert_eq!(task.order(&job).unwrap_err(), "cannot render argument 1 of run: params.x: field absent");
+    job.params.insert("y".into(), json!("a b"));
+    job.params.insert("z".into(), json!(["q"]));
+    assert_eq!(task.needs(&job).unwrap_err(), "needs.host is 'a b', which is no label");
+    assert_eq!(task.testcase(&job).unwrap_err(), "cannot render testcase: params.z is a list");
+}
