@@ -1,1 +1,51 @@
+//! The results store: ResultsDB's REST API v2.0 and pages over PostgreSQL or SQLite.
+//!
+//! Results only ever come in and are read; nothing here runs, schedules or judges anything.
 
+mod api;
+mod identity;
+mod json;
+mod moment;
+mod pages;
+mod pattern;
+mod result;
+mod settings;
+mod store;
+mod term;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::Uri;
+use net::Tokens;
+use tower::ServiceExt as _;
+
+pub use result::{Change, Group, NewGroup, NewResult, NewTestcase, StoredResult, Testcase};
+pub use settings::{Settings, WriteAccess};
+pub use store::{Appended, Filter, GroupFilter, Latest, Names, Page, Range, Store, Wanted};
+
+/// The API under `/api/v2.0`, and the pages; to be merged into another router or served alone.
+pub fn router(store: Store, settings: &Settings, tokens: &Tokens) -> Router {
+    let app = api::App { store, outcomes: settings.outcomes(), documentation: settings.documentation.clone() };
+    let app = Arc::new(app);
+    api::router(app.clone(), settings, tokens).merge(pages::router(app, tokens))
+}
+
+/// Serves `router` also under the path prefix that a proxy names in `X-Script-Name`. Outermost, since an address is
+/// matched before anything inside a router can change it.
+pub fn behind_proxy(router: Router) -> Router {
+    Router::new().fallback_service(router.map_request(|mut request: Request| {
+        if let Some(uri) = api::prefix(request.headers()).and_then(|prefix| without(request.uri(), prefix)) {
+            *request.uri_mut() = uri;
+        }
+        request
+    }))
+}
+
+/// The address below a prefix, if it is there.
+fn without(uri: &Uri, prefix: &str) -> Option<Uri> {
+    let rest = uri.path_and_query()?.as_str().strip_prefix(prefix)?;
+    let rest = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
+    rest.parse().ok()
+}

@@ -1,0 +1,104 @@
+//! ResultsDB's REST API v2.0, and beside it `POST /batch` for whoever delivers many results.
+
+mod address;
+mod batch;
+mod body;
+mod fault;
+mod groups;
+mod landing;
+mod posted;
+mod query;
+mod render;
+mod results;
+mod testcases;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::handler::Handler;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{MethodFilter, MethodRouter, any, get, on, post};
+use model::Role;
+use net::{Tokens, guard};
+
+use crate::store::Store;
+use crate::{Settings, WriteAccess};
+
+pub use address::{Address, prefix};
+pub use fault::{ApiError, log};
+pub use query::Parameters;
+
+/// What the handlers share.
+pub struct App {
+    pub store: Store,
+    /// Every outcome that a result may have.
+    pub outcomes: Vec<String>,
+    pub documentation: String,
+}
+
+/// The routes below `/api/v2.0`.
+pub fn router(app: Arc<App>, settings: &Settings, tokens: &Tokens) -> Router {
+    let reads = Router::new()
+        .route("/api/v2.0", read(landing::show))
+        .route("/api/v2.0/", read(landing::show))
+        .route("/api/v2.0/healthcheck", read(landing::health))
+        .route("/api/v2.0/results", get(results::list))
+        .route("/api/v2.0/results/latest", read(results::latest))
+        .route("/api/v2.0/results/{id}", read(results::show))
+        .route("/api/v2.0/groups", get(groups::list))
+        .route("/api/v2.0/groups/{uuid}", read(groups::show))
+        .route("/api/v2.0/groups/{uuid}/results", read(groups::results))
+        .route("/api/v2.0/testcases", get(testcases::list))
+        .route("/api/v2.0/testcases/{*name}", read(testcases::show));
+    let writes = Router::new()
+        .route("/api/v2.0/results", post(results::create))
+        .route("/api/v2.0/groups", post(groups::create))
+        .route("/api/v2.0/testcases", post(testcases::create))
+        .route("/api/v2.0/batch", post(batch::create));
+    let others = Router::new()
+        .route("/api/v2.0/results", others("GET, HEAD, OPTIONS, POST"))
+        .route("/api/v2.0/groups", others("GET, HEAD, OPTIONS, POST"))
+        .route("/api/v2.0/testcases", others("GET, HEAD, OPTIONS, POST"))
+        // ResultsDB has no such address, and to a reader neither have we.
+        .route("/api/v2.0/batch", get(unknown))
+        .route("/api/v2.0/{*rest}", any(unknown));
+    let writes = match settings.write_access {
+        WriteAccess::Token => guard(writes, tokens, Role::Submitter),
+        WriteAccess::Open => guard(writes, &Tokens::fixed([], true), Role::Reader),
+    };
+    Router::new()
+        .merge(guard(reads, tokens, Role::Reader))
+        .merge(writes)
+        .merge(others)
+        .layer(DefaultBodyLimit::max(body::LARGEST))
+        .with_state(app)
+}
+
+/// An address that can only be read.
+fn read<H, T>(handler: H) -> MethodRouter<Arc<App>>
+where
+    H: Handler<T, Arc<App>>,
+    T: 'static,
+{
+    get(handler).merge(others("GET, HEAD, OPTIONS")).post(|| async { not_allowed("GET, HEAD, OPTIONS") })
+}
+
+/// The methods that no address has, and OPTIONS.
+fn others(allow: &'static str) -> MethodRouter<Arc<App>> {
+    let options = move || async move { ([(header::ALLOW, HeaderValue::from_static(allow))], "").into_response() };
+    let rest = MethodFilter::PUT.or(MethodFilter::PATCH).or(MethodFilter::DELETE).or(MethodFilter::TRACE);
+    on(MethodFilter::OPTIONS, options).on(rest, move || async move { not_allowed(allow) })
+}
+
+fn not_allowed(allow: &'static str) -> Response {
+    let mut response =
+        fault::page(StatusCode::METHOD_NOT_ALLOWED, "The method is not allowed for the requested URL.");
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+async fn unknown() -> ApiError {
+    ApiError::not_found("Not found")
+}

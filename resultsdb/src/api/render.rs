@@ -1,0 +1,101 @@
+//! Answers: compact JSON in ASCII, members sorted by name, one newline at the end.
+
+use std::fmt::Write as _;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::address::Address;
+use crate::json::{optional, text};
+use crate::moment;
+use crate::result::{Group, StoredResult, Testcase};
+
+/// An answer of this JSON text.
+pub fn json(status: StatusCode, mut body: String) -> Response {
+    body.push('\n');
+    (status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+}
+
+pub fn result(result: &StoredResult, address: &Address, out: &mut String) {
+    out.push_str("{\"data\":");
+    out.push_str(&result.data);
+    out.push_str(",\"groups\":");
+    out.push_str(&result.groups);
+    out.push_str(",\"href\":");
+    text(&address.of(&format!("/results/{}", result.id)), out);
+    write!(out, ",\"id\":{},\"note\":", result.id).expect("writing to a String cannot fail");
+    optional(result.note.as_deref(), out);
+    out.push_str(",\"outcome\":");
+    text(&result.outcome, out);
+    out.push_str(",\"ref_url\":");
+    optional(result.ref_url.as_deref(), out);
+    out.push_str(",\"submit_time\":");
+    text(&moment::text(model::Time(result.submit_time)), out);
+    out.push_str(",\"testcase\":");
+    testcase_of(&result.testcase, result.testcase_ref_url.as_deref(), address, out);
+    out.push('}');
+}
+
+pub fn testcase(testcase: &Testcase, address: &Address, out: &mut String) {
+    testcase_of(&testcase.name, testcase.ref_url.as_deref(), address, out);
+}
+
+fn testcase_of(name: &str, ref_url: Option<&str>, address: &Address, out: &mut String) {
+    out.push_str("{\"href\":");
+    text(&address.of_named("/testcases/", name), out);
+    out.push_str(",\"name\":");
+    text(name, out);
+    out.push_str(",\"ref_url\":");
+    optional(ref_url, out);
+    out.push('}');
+}
+
+pub fn group(group: &Group, address: &Address, out: &mut String) {
+    out.push_str("{\"description\":");
+    optional(group.description.as_deref(), out);
+    out.push_str(",\"href\":");
+    text(&address.of_named("/groups/", &group.uuid), out);
+    out.push_str(",\"ref_url\":");
+    optional(group.ref_url.as_deref(), out);
+    out.push_str(",\"results\":");
+    text(&address.of_query("/results?groups=", &group.uuid), out);
+    write!(out, ",\"results_count\":{},\"uuid\":", group.results_count).expect("writing to a String cannot fail");
+    text(&group.uuid, out);
+    out.push('}');
+}
+
+/// One object as a whole answer.
+pub fn one<T>(status: StatusCode, value: &T, address: &Address, write: fn(&T, &Address, &mut String)) -> Response {
+    let mut out = String::new();
+    write(value, address, &mut out);
+    json(status, out)
+}
+
+/// `{"data":[…]` of a listing, not yet closed.
+pub fn listing<T>(values: &[T], address: &Address, write: fn(&T, &Address, &mut String)) -> String {
+    let mut out = String::with_capacity(16 + values.len() * 640);
+    out.push_str("{\"data\":[");
+    for (i, value) in values.iter().enumerate() {
+        out.push_str(if i == 0 { "" } else { "," });
+        write(value, address, &mut out);
+    }
+    out.push(']');
+    out
+}
+
+/// A page of a listing, with links to its neighbours.
+pub fn page<T>(
+    rows: &(Vec<T>, bool),
+    number: i64,
+    address: &Address,
+    write: fn(&T, &Address, &mut String),
+) -> Response {
+    let (values, more) = rows;
+    let mut out = listing(values, address, write);
+    out.push_str(",\"next\":");
+    optional(more.then(|| address.page(number.saturating_add(1))).as_deref(), &mut out);
+    out.push_str(",\"prev\":");
+    optional((number > 0).then(|| address.page(number - 1)).as_deref(), &mut out);
+    out.push('}');
+    json(StatusCode::OK, out)
+}

@@ -1,0 +1,75 @@
+//! `[resultsdb]` of the settings file.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// How a results store is run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// `postgres://…` or `sqlite:PATH`; unset where whoever starts the store has a place for it.
+    pub database: Option<String>,
+    /// Where a store that runs alone listens.
+    pub listen: SocketAddr,
+    pub write_access: WriteAccess,
+    /// Whether those without a token may read. It counts where the tokens are made.
+    pub public_read: bool,
+    /// Outcomes besides PASSED, INFO, FAILED and NEEDS_INSPECTION.
+    pub additional_outcomes: Vec<String>,
+    /// Where the landing page sends people who want to know more.
+    pub documentation: String,
+}
+
+/// Who may post.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WriteAccess {
+    /// Whoever has a submitter's token, as Bearer or as the password of Basic.
+    #[default]
+    Token,
+    /// Whoever reaches the port, as with ResultsDB itself: only behind a proxy that decides.
+    Open,
+}
+
+/// The outcomes that there always are, in the order in which messages name them.
+const OUTCOMES: [&str; 4] = ["PASSED", "INFO", "FAILED", "NEEDS_INSPECTION"];
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            database: None,
+            listen: SocketAddr::from(([127, 0, 0, 1], 5001)),
+            write_access: WriteAccess::Token,
+            public_read: true,
+            additional_outcomes: ["QUEUED", "RUNNING", "ERROR"].map(String::from).to_vec(),
+            documentation: "https://docs.resultsdb20.apiary.io/".into(),
+        }
+    }
+}
+
+impl Settings {
+    /// Every outcome that a result may have, in upper case, each once.
+    pub fn outcomes(&self) -> Vec<String> {
+        let mut outcomes: Vec<String> = OUTCOMES.map(String::from).to_vec();
+        for more in self.additional_outcomes.iter().map(|o| o.trim().to_uppercase()) {
+            if !more.is_empty() && !outcomes.contains(&more) {
+                outcomes.push(more);
+            }
+        }
+        outcomes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_have_defaults_and_no_unknown_names() {
+        let settings: Settings = serde_json::from_str(r#"{"write_access": "open", "additional_outcomes": ["mine"]}"#).unwrap();
+        assert_eq!(settings.write_access, WriteAccess::Open);
+        assert_eq!(settings.outcomes(), ["PASSED", "INFO", "FAILED", "NEEDS_INSPECTION", "MINE"]);
+        assert!(serde_json::from_str::<Settings>(r#"{"databse": "x"}"#).is_err());
+    }
+}

@@ -1,0 +1,139 @@
+//! What the results store remembers, and the only place that knows how.
+//!
+//! Results are only ever added. Reading is laid out for two questions: "the newest N that …" and "the newest of each
+//! testcase that …"; see `filter` for how a question becomes one walk through one index.
+
+mod append;
+mod append_lite;
+mod append_pg;
+mod filter;
+mod groups;
+mod latest;
+mod listing;
+mod sql;
+mod testcases;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use db::{Coalesce, Db, Migrations};
+use uuid::Uuid;
+
+pub use append::Appended;
+pub use filter::{Filter, Names, Page, Range, Wanted};
+pub use groups::GroupFilter;
+pub use latest::Latest;
+
+use crate::result::{NewResult, StoredResult};
+use sql::Sql;
+
+static POSTGRES: sqlx::migrate::Migrator = sqlx::migrate!("migrations/postgres");
+static SQLITE: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// How many connections a store opens at most.
+const CONNECTIONS: u32 = 16;
+
+/// How many single results share a transaction at most.
+const BATCH: usize = 256;
+
+/// Many callers of one batch may share one error.
+pub type Result<T> = std::result::Result<T, Arc<db::Error>>;
+
+/// An open results store. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    inner: Inner,
+    posts: Coalesce<NewResult, Result<Appended>>,
+}
+
+/// What both the callers and the task that writes their batches hold.
+#[derive(Clone)]
+struct Inner {
+    db: Db,
+    known: Arc<Known>,
+}
+
+/// What is true of the database for good, so that it need not be asked again.
+#[derive(Default)]
+struct Known {
+    /// Terms that have their row in `terms`. Writers add to it.
+    stored: Mutex<Remembered>,
+    /// Terms that very many results have. Readers add to it; a term never becomes rare again.
+    common: Mutex<Remembered>,
+}
+
+/// A set of ids that forgets everything rather than grow without end.
+#[derive(Default)]
+struct Remembered(HashSet<Uuid>);
+
+impl Remembered {
+    const MOST: usize = 100_000;
+
+    fn add(&mut self, ids: impl IntoIterator<Item = Uuid>) {
+        if self.0.len() > Remembered::MOST {
+            self.0.clear();
+        }
+        self.0.extend(ids);
+    }
+}
+
+fn locked(set: &Mutex<Remembered>) -> std::sync::MutexGuard<'_, Remembered> {
+    set.lock().expect("no one panics while holding it")
+}
+
+impl Store {
+    /// Opens `postgres://…` or `sqlite:PATH` and brings its schema up to date.
+    pub async fn open(url: &str) -> db::Result<Store> {
+        let db = db::open(url, CONNECTIONS, Migrations { postgres: &POSTGRES, sqlite: &SQLITE }).await?;
+        let inner = Inner { db, known: Arc::default() };
+        let writer = inner.clone();
+        let posts = Coalesce::new(BATCH, move |batch| {
+            let writer = writer.clone();
+            async move { writer.append(batch).await }
+        });
+        Ok(Store { inner, posts })
+    }
+
+    /// Stores one result, together with whatever others are waiting to be stored.
+    pub async fn post(&self, result: NewResult) -> Result<Appended> {
+        let lost = |_| Arc::new(db::Error::Unavailable(sqlx::Error::WorkerCrashed));
+        self.posts.call(result).await.map_err(lost)?
+    }
+
+    /// Stores several results in one transaction, and answers for each.
+    pub async fn post_all(&self, batch: Vec<NewResult>) -> Vec<Result<Appended>> {
+        self.inner.append(batch).await
+    }
+
+    /// The result of this id.
+    pub async fn result(&self, id: i64) -> Result<Option<StoredResult>> {
+        Ok(self.inner.results(&[id]).await?.pop())
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<()> {
+        let _: Vec<(i64,)> = Sql::new(self.db(), "SELECT CAST(1 AS BIGINT)").rows(self.db()).await?;
+        Ok(())
+    }
+
+    pub async fn close(&self) {
+        self.db().close().await;
+    }
+
+    fn db(&self) -> &Db {
+        &self.inner.db
+    }
+}
+
+/// The columns of a [`StoredResult`], from `results r` and `testcases t`.
+const COLUMNS: &str = "r.id, r.outcome, r.submit_time, r.note, r.ref_url, r.data, r.groups, \
+                       t.name AS testcase, t.ref_url AS testcase_ref_url";
+
+impl Inner {
+    /// The results of these ids, in no order.
+    async fn results(&self, ids: &[i64]) -> db::Result<Vec<StoredResult>> {
+        let mut sql = Sql::new(&self.db, "SELECT ");
+        sql.push(COLUMNS).push(" FROM results r JOIN testcases t ON t.id = r.testcase WHERE ").one_of_ints("r.id", ids);
+        sql.rows(&self.db).await
+    }
+}

@@ -1,0 +1,33 @@
+//! The contract of ResultsDB's API v2.0, table by table, on both engines.
+
+mod batch;
+mod data;
+mod groups;
+mod latest;
+mod listing;
+mod pages;
+mod patterns;
+mod posting;
+mod protocol;
+mod server;
+mod testcases;
+mod together;
+
+/// Runs each story on PostgreSQL and on SQLite.
+#[macro_export]
+macro_rules! on_both_engines {
+    ($($story:ident),* $(,)?) => {
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $story() {
+                super::$story($crate::server::Server::postgres().await).await;
+            })*
+        }
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $story() {
+                super::$story($crate::server::Server::sqlite().await).await;
+            })*
+        }
+    };
+}
