@@ -32,6 +32,34 @@ until_true() {
     done
 }
 
+# Whether a process is dead to the last thread, and so has let go of its files and
+# ports. (Its environment and its working folder are gone a little earlier; that
+# its parent has not reaped it may last for ever.)
+dead() {
+    local line fields
+    { read -r line <"/proc/$1/stat"; } 2>/dev/null || return 0
+    read -ra fields <<<"${line##*) }"
+    [[ ${fields[0]} = [ZX] && ${fields[17]} -le 1 ]]
+}
+
+all_dead() {
+    local process
+    for process in "$@"; do
+        dead "$process" || return 1
+    done
+}
+
+# kill_until_dead COMMAND…: SIGKILL to what COMMAND prints, until it prints nothing.
+kill_until_dead() {
+    local found
+    while found=$("$@") && [ -n "$found" ]; do
+        # Between the look and the signal some may die by themselves.
+        xargs kill -KILL <<<"$found" 2>/dev/null || true
+        # shellcheck disable=SC2086 # one word a process
+        until_true 30 all_dead $found || die "survives SIGKILL: $found"
+    done
+}
+
 die() {
     echo "${0##*/}: $*" >&2
     exit 1

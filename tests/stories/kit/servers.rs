@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
+use super::story::keep;
+
 /// A server in a folder of its own. The URL stays the same over restarts.
 struct Server {
     script: &'static str,
@@ -49,6 +51,10 @@ impl Drop for Server {
         // A second panic would hide the first; what is left shows up in `ps`.
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers").join(self.script);
         let _ = Command::new(path).arg("kill").arg(self.folder.path()).output();
+        if keep() {
+            self.folder.disable_cleanup(true);
+            eprintln!("kept: {}", self.folder.path().display());
+        }
     }
 }
 

@@ -126,9 +126,14 @@ impl Story {
 impl Drop for Story {
     fn drop(&mut self) {
         sweep::kill_marked(&self.mark());
-        if env::var_os("TASKOTRON_KEEP").is_some() {
+        if keep() {
             self.folder.disable_cleanup(true);
             eprintln!("kept: {}", self.folder().display());
         }
     }
+}
+
+/// Whether folders are to be kept, for looking into them afterwards.
+pub fn keep() -> bool {
+    env::var_os("TASKOTRON_KEEP").is_some()
 }
