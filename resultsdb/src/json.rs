@@ -182,7 +182,8 @@ fn quoted(text: &str, out: &mut String) {
 
 /// What Python prints as it is, but for unassigned and private characters, which a table would be needed for.
 fn printable(c: char) -> bool {
-    let hidden = matches!(c as u32, 0xad | 0x200b..=0x200f | 0x202a..=0x202e | 0x2060..=0x206f | 0xfeff | 0xe000..=0xf8ff);
+    let hidden =
+        matches!(c as u32, 0xad | 0x200b..=0x200f | 0x202a..=0x202e | 0x2060..=0x206f | 0xfeff | 0xe000..=0xf8ff);
     c == ' ' || !(c.is_control() || c.is_whitespace() || hidden)
 }
 

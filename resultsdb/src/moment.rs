@@ -76,8 +76,7 @@ impl Clock<'_> {
             None => 0,
             Some(digits) => format!("{:0<6}", digits.get(..6).unwrap_or(digits)).parse().ok()?,
         };
-        let time =
-            date.and_hms_micro_opt(self.hour, self.minute, self.second.unwrap_or(0), micros)?;
+        let time = date.and_hms_micro_opt(self.hour, self.minute, self.second.unwrap_or(0), micros)?;
         Some(time.and_utc().timestamp_micros())
     }
 }
@@ -140,9 +139,17 @@ mod tests {
         ] {
             assert_eq!(submitted(given).map(text).as_deref(), Some(want), "{given}");
         }
-        for wrong in ["2021-02-03T04:05:06", "2021-02-03 04:05:06.0", "yesterday", "", "2021-02-03T04:05:06.1234567",
-            "2021-02-30T04:05:06.0", "99999999999999999999", "2021-02-03T04:05:06.0+99", "2021-02-03"]
-        {
+        for wrong in [
+            "2021-02-03T04:05:06",
+            "2021-02-03 04:05:06.0",
+            "yesterday",
+            "",
+            "2021-02-03T04:05:06.1234567",
+            "2021-02-30T04:05:06.0",
+            "99999999999999999999",
+            "2021-02-03T04:05:06.0+99",
+            "2021-02-03",
+        ] {
             assert_eq!(submitted(wrong), None, "{wrong}");
         }
         assert_eq!(text(Time(1_612_325_106_000_000)), "2021-02-03T04:05:06");

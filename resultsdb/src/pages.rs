@@ -98,7 +98,8 @@ struct Cell {
 async fn results(State(app): State<Arc<App>>, address: Address, RawQuery(query): RawQuery) -> Result<Response, Sorry> {
     // A form sends what was left empty, too.
     let pairs = form_urlencoded::parse(query.as_deref().unwrap_or_default().as_bytes());
-    let filled = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs.filter(|(_, v)| !v.is_empty())).finish();
+    let filled =
+        form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs.filter(|(_, v)| !v.is_empty())).finish();
     let parameters = Parameters::parse(Some(&filled))?;
     let listing = parameters.results(&app.outcomes)?;
     let (found, more) = app.store.results(&listing.filter, listing.page).await.map_err(ApiError::from)?;
@@ -140,7 +141,8 @@ async fn item(State(app): State<Arc<App>>, RawQuery(query_text): RawQuery) -> Re
     let parameters = Parameters::parse(query_text.as_deref())?;
     let item = parameters.first("item").unwrap_or_default().to_owned();
     let kind = parameters.first("type").unwrap_or_default().to_owned();
-    let mut page = Item { all: query("/results", &[("item", &item), ("type", &kind)]), item, kind, arches: vec![], lines: vec![] };
+    let mut page =
+        Item { all: query("/results", &[("item", &item), ("type", &kind)]), item, kind, arches: vec![], lines: vec![] };
     if !page.item.is_empty() {
         let mut filter = Filter::default();
         filter.data.push(("item".into(), Wanted::OneOf(vec![page.item.clone()])));
@@ -201,7 +203,8 @@ impl Row {
 /// An address that may stand in a link: anyone may have posted it.
 fn link(url: Option<&str>) -> Option<String> {
     let url = url?;
-    let harmless = url.starts_with("https://") || url.starts_with("http://") || (url.starts_with('/') && !url.starts_with("//"));
+    let harmless =
+        url.starts_with("https://") || url.starts_with("http://") || (url.starts_with('/') && !url.starts_with("//"));
     harmless.then(|| url.to_owned())
 }
 
@@ -272,9 +275,16 @@ mod tests {
             testcase_ref_url: None,
         };
         let row = Row::of(&result);
-        let page = Results { asked: Asked::default(), outcomes: vec![hostile.into()], rows: vec![row], newer: None, older: None };
+        let page = Results {
+            asked: Asked::default(),
+            outcomes: vec![hostile.into()],
+            rows: vec![row],
+            newer: None,
+            older: None,
+        };
         assert!(!page.render().unwrap().contains("<script"));
-        let mut item = Item { item: hostile.into(), kind: hostile.into(), all: hostile.into(), arches: vec![], lines: vec![] };
+        let mut item =
+            Item { item: hostile.into(), kind: hostile.into(), all: hostile.into(), arches: vec![], lines: vec![] };
         item.fill(&[result]);
         assert_eq!(item.lines[0].cells.len(), 2);
         let html = item.render().unwrap();

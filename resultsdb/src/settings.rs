@@ -67,7 +67,8 @@ mod tests {
 
     #[test]
     fn settings_have_defaults_and_no_unknown_names() {
-        let settings: Settings = serde_json::from_str(r#"{"write_access": "open", "additional_outcomes": ["mine"]}"#).unwrap();
+        let settings: Settings =
+            serde_json::from_str(r#"{"write_access": "open", "additional_outcomes": ["mine"]}"#).unwrap();
         assert_eq!(settings.write_access, WriteAccess::Open);
         assert_eq!(settings.outcomes(), ["PASSED", "INFO", "FAILED", "NEEDS_INSPECTION", "MINE"]);
         assert!(serde_json::from_str::<Settings>(r#"{"databse": "x"}"#).is_err());

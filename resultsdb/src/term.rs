@@ -78,8 +78,15 @@ mod tests {
 
     #[test]
     fn terms_of_different_things_differ() {
-        let all =
-            [fact("a", "b"), fact("a", ""), fact("", "a"), group("a"), testcase("a"), description("a"), idempotency("a")];
+        let all = [
+            fact("a", "b"),
+            fact("a", ""),
+            fact("", "a"),
+            group("a"),
+            testcase("a"),
+            description("a"),
+            idempotency("a"),
+        ];
         for (i, a) in all.iter().enumerate() {
             assert!(all[i + 1..].iter().all(|b| a != b));
         }
@@ -88,7 +95,9 @@ mod tests {
     #[test]
     fn a_range_holds_what_begins_with_its_prefix() {
         let wide = format!("a{}", char::MAX);
-        for (prefix, next) in [("ab", Some("ac")), ("a\u{d7ff}", Some("a\u{e000}")), (wide.as_str(), Some("b")), ("", None)] {
+        for (prefix, next) in
+            [("ab", Some("ac")), ("a\u{d7ff}", Some("a\u{e000}")), (wide.as_str(), Some("b")), ("", None)]
+        {
             assert_eq!(after(prefix).as_deref(), next);
         }
         assert_eq!(head("é".repeat(70).as_str()).chars().count(), 64);

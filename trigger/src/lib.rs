@@ -1,24 +1,26 @@
 //! The trigger: bus events in, and on disk before they are acknowledged; the jobs they call for out, to the master.
 //!
-//! One road: a source ([`amqp`], [`jsonl`]) hands deliveries to the [`intake`], which decodes them, asks the rules, and
-//! appends to the [`log`]; the forwarder sends the log to the master. [`record`] is the same without a master. There
+//! One road: a source (`amqp`, `jsonl`) hands deliveries to the `intake`, which decodes them, asks the rules, and appends
+//! to the `log`; the forwarder sends the log to the master. [`record`] is the same without a master. There
 //! is no database here.
 
 use std::sync::Arc;
 
 pub mod amqp;
 pub mod decode;
-pub mod delivery;
+mod delivery;
 mod forward;
-pub mod intake;
-pub mod jsonl;
+mod intake;
+mod jsonl;
 mod line;
-pub mod log;
+mod log;
 mod metrics;
 mod record;
 mod run;
 mod settings;
 
+pub use intake::Ended;
+pub use log::{CommitError, OpenError};
 pub use metrics::Metrics;
 pub use record::{Origin, RecordError, Recording, Summary, record};
 pub use run::run;

@@ -35,7 +35,7 @@ use tokio::sync::watch;
 
 pub use layout::{Layout, remove, remove_empty_quarantine};
 pub use projection::is_job_log;
-pub use reader::{Batch, Reader};
+pub use reader::Reader;
 pub use stage::{Decided, Ready, Staged};
 pub use write::CommitError;
 
@@ -103,10 +103,6 @@ struct Next {
 impl Log {
     pub fn recorder(&self) -> &str {
         &self.recorder
-    }
-
-    pub fn layout(&self) -> &Layout {
-        &self.layout
     }
 
     /// What readers share with this writer.

@@ -12,9 +12,24 @@ pub const BASE: &str = "/api/v2.0";
 
 /// What stays as it is in a path.
 const PATH: AsciiSet = NON_ALPHANUMERIC
-    .remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'!').remove(b'$').remove(b'&').remove(b'\'')
-    .remove(b'(').remove(b')').remove(b'*').remove(b'+').remove(b',').remove(b'/').remove(b':').remove(b';')
-    .remove(b'=').remove(b'@');
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b'/')
+    .remove(b':')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b'@');
 
 /// What stays as it is in a parameter's value.
 const VALUE: AsciiSet = PATH.add(b'&').add(b'+').add(b';').add(b'=');

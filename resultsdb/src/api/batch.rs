@@ -26,7 +26,12 @@ pub async fn create(State(app): State<Arc<App>>, Object(body): Object) -> Result
     let results = match body.get("results") {
         Some(Json::List(results)) => results,
         Some(other) => {
-            return Err(ApiError::Invalid(vec![Fault::new("results", "list_type", "Input should be a valid list", other)]));
+            return Err(ApiError::Invalid(vec![Fault::new(
+                "results",
+                "list_type",
+                "Input should be a valid list",
+                other,
+            )]));
         }
         None => return Err(ApiError::Invalid(vec![Fault::missing("results", &Json::Null)])),
     };
@@ -67,7 +72,12 @@ pub async fn create(State(app): State<Arc<App>>, Object(body): Object) -> Result
 
 fn read(app: &App, body: &Json) -> Result<NewResult, ApiError> {
     if !matches!(body, Json::Object(_)) {
-        return Err(ApiError::Invalid(vec![Fault::new("results", "dict_type", "Input should be a valid dictionary", body)]));
+        return Err(ApiError::Invalid(vec![Fault::new(
+            "results",
+            "dict_type",
+            "Input should be a valid dictionary",
+            body,
+        )]));
     }
     let mut result = posted::result(body, &app.outcomes, net::clock::now(), identity::new_group)?;
     match body.get("idempotency_key") {

@@ -143,7 +143,10 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status();
         if let ApiError::MediaType = self {
-            return page(status, "Did not attempt to load JSON data because the request Content-Type was not 'application/json'.");
+            return page(
+                status,
+                "Did not attempt to load JSON data because the request Content-Type was not 'application/json'.",
+            );
         }
         if let ApiError::Store(e) = &self {
             log(e);

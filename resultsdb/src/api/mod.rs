@@ -93,8 +93,7 @@ fn others(allow: &'static str) -> MethodRouter<Arc<App>> {
 }
 
 fn not_allowed(allow: &'static str) -> Response {
-    let mut response =
-        fault::page(StatusCode::METHOD_NOT_ALLOWED, "The method is not allowed for the requested URL.");
+    let mut response = fault::page(StatusCode::METHOD_NOT_ALLOWED, "The method is not allowed for the requested URL.");
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
     response
 }

@@ -52,7 +52,12 @@ impl Parameters {
         let limit = self.integer("limit", LIMIT, faults);
         if limit < 0 {
             let input = Json::Text(self.first("limit").unwrap_or_default().to_owned());
-            faults.push(Fault::new("limit", "greater_than_equal", "Input should be greater than or equal to 0", &input));
+            faults.push(Fault::new(
+                "limit",
+                "greater_than_equal",
+                "Input should be greater than or equal to 0",
+                &input,
+            ));
         }
         Page { number, limit, oldest_first: self.first("_sort") == Some("asc:submit_time") }
     }
@@ -97,9 +102,8 @@ impl Parameters {
     fn data(&self, faults: &mut Vec<Fault>) -> Vec<(String, Wanted)> {
         let mut data: Vec<(String, Wanted)> = Vec::new();
         for (name, value) in &self.0 {
-            let known = [
-                "page", "limit", "outcome", "testcases", "testcases:like", "groups", "since", "_sort", "_distinct_on",
-            ];
+            let known =
+                ["page", "limit", "outcome", "testcases", "testcases:like", "groups", "since", "_sort", "_distinct_on"];
             if known.contains(&name.as_str()) {
                 continue;
             }

@@ -25,7 +25,8 @@ pub async fn create(
     let mut result = posted::result(&body, &app.outcomes, net::clock::now(), identity::new_group)?;
     if let Some(key) = headers.get("idempotency-key") {
         let key = key.to_str().ok().map(str::trim).filter(|k| (1..=LONGEST_KEY).contains(&k.len()));
-        let refusal = || ApiError::Message(StatusCode::BAD_REQUEST, "Idempotency-Key must be 1 to 255 ASCII characters".into());
+        let refusal =
+            || ApiError::Message(StatusCode::BAD_REQUEST, "Idempotency-Key must be 1 to 255 ASCII characters".into());
         result.key = Some(term::idempotency(key.ok_or_else(refusal)?));
     }
     let stored = app.store.post(result).await?;
@@ -59,11 +60,7 @@ pub async fn latest(
     Ok(render::json(StatusCode::OK, out))
 }
 
-pub async fn show(
-    State(app): State<Arc<App>>,
-    address: Address,
-    Path(id): Path<String>,
-) -> Result<Response, ApiError> {
+pub async fn show(State(app): State<Arc<App>>, address: Address, Path(id): Path<String>) -> Result<Response, ApiError> {
     let unknown = || ApiError::not_found("Result not found");
     let id: i64 = id.parse().map_err(|_| unknown())?;
     let result = app.store.result(id).await?.ok_or_else(unknown)?;

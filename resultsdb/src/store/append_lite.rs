@@ -1,7 +1,7 @@
 //! Adding results on SQLite: one transaction on the one writing connection, each statement over a JSON batch.
 
-use sqlx::SqlitePool;
 use serde_json::{Value, json};
+use sqlx::SqlitePool;
 use uuid::Uuid;
 
 use super::append::{Batch, Written};
@@ -50,10 +50,9 @@ ORDER BY j.key";
 
 pub(super) async fn append(pool: &SqlitePool, batch: &Batch<'_>) -> db::Result<Vec<Written>> {
     let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
-    let base: i64 =
-        sqlx::query_scalar("SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'results'), 0)")
-            .fetch_one(&mut *tx)
-            .await?;
+    let base: i64 = sqlx::query_scalar("SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'results'), 0)")
+        .fetch_one(&mut *tx)
+        .await?;
 
     let cases: Vec<Value> = (batch.testcases.iter())
         .map(|(hash, c)| {
@@ -94,9 +93,8 @@ pub(super) async fn append(pool: &SqlitePool, batch: &Batch<'_>) -> db::Result<V
         .collect();
     sqlx::query(RESULTS).bind(Value::from(results).to_string()).bind(base).execute(&mut *tx).await?;
 
-    let keys: Vec<Value> = (batch.results.iter().enumerate())
-        .filter_map(|(nth, r)| Some(json!([hex(r.new.key?), nth])))
-        .collect();
+    let keys: Vec<Value> =
+        (batch.results.iter().enumerate()).filter_map(|(nth, r)| Some(json!([hex(r.new.key?), nth]))).collect();
     if !keys.is_empty() {
         sqlx::query(
             "INSERT INTO idempotency_keys (key, result, made_at)

@@ -253,7 +253,9 @@ impl Question {
                 Walk::Facts(_) | Walk::Testcases | Walk::Time => {
                     // As a scalar it is looked up for each row; as EXISTS it might be planned as a join of all.
                     sql.push(" AND (SELECT 1 FROM facts p WHERE ").one_of_ids("p.term", &clause.terms);
-                    sql.push(" AND p.submit_time = s.submit_time AND p.result = ").push(id).push(" LIMIT 1) IS NOT NULL");
+                    sql.push(" AND p.submit_time = s.submit_time AND p.result = ")
+                        .push(id)
+                        .push(" LIMIT 1) IS NOT NULL");
                 }
             }
         }
@@ -273,7 +275,10 @@ impl Question {
         }
         for (key, patterns) in &self.checks {
             sql.push(" AND (SELECT 1 FROM results d, ");
-            sql.either("jsonb_array_elements_text(d.data::jsonb -> ", "json_each(d.data) k, json_each(k.value) v WHERE k.key = ");
+            sql.either(
+                "jsonb_array_elements_text(d.data::jsonb -> ",
+                "json_each(d.data) k, json_each(k.value) v WHERE k.key = ",
+            );
             sql.text(key).either(") AS v(value) WHERE ", " AND ").like("v.value", patterns);
             sql.push(" AND d.id = ").push(id).push(" LIMIT 1) IS NOT NULL");
         }

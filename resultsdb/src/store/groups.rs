@@ -17,11 +17,17 @@ pub struct GroupFilter {
     pub descriptions_like: Vec<Pattern>,
 }
 
-const COLUMNS: &str = "uuid, description, ref_url, (SELECT count(*) FROM facts f WHERE f.term = g.term) AS results_count";
+const COLUMNS: &str =
+    "uuid, description, ref_url, (SELECT count(*) FROM facts f WHERE f.term = g.term) AS results_count";
 
 impl Store {
     /// Makes a group, or gives the one of this uuid what is given.
-    pub async fn put_group(&self, uuid: &str, description: Option<&str>, ref_url: Option<&str>) -> Result<Option<Group>> {
+    pub async fn put_group(
+        &self,
+        uuid: &str,
+        description: Option<&str>,
+        ref_url: Option<&str>,
+    ) -> Result<Option<Group>> {
         const TEXT: &str = "
             INSERT INTO groups (uuid, term, description, description_hash, ref_url) VALUES ($1, $2, $3, $4, $5)
             ON CONFLICT (uuid) DO UPDATE SET

@@ -46,7 +46,9 @@ impl Inner {
         match walk {
             // All that match are few: gather them and take the newest of each testcase.
             Walk::Facts(_) => {
-                sql.push(&format!("hit AS MATERIALIZED (SELECT {id} AS id, s.submit_time, s.testcase FROM {table} WHERE "));
+                sql.push(&format!(
+                    "hit AS MATERIALIZED (SELECT {id} AS id, s.submit_time, s.testcase FROM {table} WHERE "
+                ));
                 question.conditions(walk, &mut sql);
                 question.in_testcases(&mut sql);
                 sql.push(

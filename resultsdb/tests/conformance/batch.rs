@@ -27,7 +27,8 @@ async fn a_batch_sent_again_creates_nothing(server: Server) {
     assert_eq!(created, [true, true, false, true]);
     assert_eq!(answers[0]["id"], answers[2]["id"]);
     let again = server.post("/batch", batch).await.json();
-    let created: Vec<bool> = again["answers"].as_array().unwrap().iter().map(|a| a["created"].as_bool().unwrap()).collect();
+    let created: Vec<bool> =
+        again["answers"].as_array().unwrap().iter().map(|a| a["created"].as_bool().unwrap()).collect();
     assert_eq!(created, [false, false, false, true]);
     assert_eq!(again["answers"][1]["id"], first["answers"][1]["id"]);
     assert_eq!(server.ids("/results").await.len(), 4);

@@ -7,7 +7,8 @@ use crate::server::{BASE, Server};
 crate::on_both_engines!(a_group_is_made_read_and_changed, groups_are_listed, groups_are_checked);
 
 async fn a_group_is_made_read_and_changed(server: Server) {
-    let made = server.post("/groups", json!({"uuid": "g 1", "description": "first", "ref_url": "https://j", "x": 1})).await;
+    let made =
+        server.post("/groups", json!({"uuid": "g 1", "description": "first", "ref_url": "https://j", "x": 1})).await;
     assert_eq!(made.status, 201);
     let want = json!({"uuid": "g 1", "description": "first", "ref_url": "https://j", "results_count": 0,
                       "href": format!("{BASE}/groups/g%201"), "results": format!("{BASE}/results?groups=g%201")});
@@ -18,7 +19,10 @@ async fn a_group_is_made_read_and_changed(server: Server) {
         body["uuid"] = json!("g 1");
         assert_eq!(server.post("/groups", body).await.json(), want, "{change}");
     }
-    assert_eq!(server.post("/groups", json!({"uuid": "g 1", "description": "second"})).await.json()["description"], "second");
+    assert_eq!(
+        server.post("/groups", json!({"uuid": "g 1", "description": "second"})).await.json()["description"],
+        "second"
+    );
     for body in [json!({}), json!({"uuid": null}), json!({"uuid": ""})] {
         let uuid = server.post("/groups", body).await.json()["uuid"].as_str().unwrap().to_owned();
         assert_eq!((uuid.len(), uuid.as_bytes()[14]), (36, b'1'));

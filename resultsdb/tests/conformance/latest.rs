@@ -4,7 +4,12 @@ use serde_json::json;
 
 use crate::server::Server;
 
-crate::on_both_engines!(the_newest_of_each_testcase, filters_come_first, distinct_keys_tell_results_apart, a_lone_distinct_is_refused);
+crate::on_both_engines!(
+    the_newest_of_each_testcase,
+    filters_come_first,
+    distinct_keys_tell_results_apart,
+    a_lone_distinct_is_refused
+);
 
 async fn the_newest_of_each_testcase(server: Server) {
     server.add_at("one", "PASSED", 1).await;

@@ -29,7 +29,9 @@ async fn pages_show_results_and_lead_on(server: Server) {
         assert!(!page.text.contains("<img"), "{path}");
         assert!(page.headers.contains_key("content-security-policy"));
     }
-    for (path, status) in [("/results/999", 404), ("/results/x", 404), ("/results?since=x", 400), ("/results?limit=x", 400)] {
+    for (path, status) in
+        [("/results/999", 404), ("/results/x", 404), ("/results?since=x", 400), ("/results?limit=x", 400)]
+    {
         assert_eq!(server.send(asking(Method::GET, path)).await.status.as_u16(), status, "{path}");
     }
     for _ in 0..21 {

@@ -34,7 +34,8 @@ async fn patterns_match_as_they_should(server: Server) {
     texts.extend(["".to_owned(), "a".repeat(200), format!("{}b", "a".repeat(100))]);
     texts.sort();
     texts.dedup();
-    let results: Vec<_> = texts.iter().map(|t| json!({"outcome": "PASSED", "testcase": format!("{t}!"), "data": {"k": t}})).collect();
+    let results: Vec<_> =
+        texts.iter().map(|t| json!({"outcome": "PASSED", "testcase": format!("{t}!"), "data": {"k": t}})).collect();
     let answer = server.post("/batch", json!({"results": results})).await;
     assert_eq!(answer.status, 200);
     let mut patterns = sample(ALPHABET, 300);
@@ -53,7 +54,9 @@ async fn patterns_match_as_they_should(server: Server) {
         if pattern.ends_with('\\') || pattern.starts_with([' ', '\\']) {
             continue;
         }
-        let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("name:like", &format!("{pattern}!")).finish();
+        let query = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("name:like", &format!("{pattern}!"))
+            .finish();
         let mut found = server.get(&format!("/testcases?limit=1000&{query}")).await.column("name");
         found.sort();
         let mut want: Vec<String> = want.iter().map(|t| format!("{t}!")).collect();

@@ -35,8 +35,12 @@ async fn a_result_comes_back_as_it_was_posted(server: Server) {
     assert_eq!(read.headers["content-type"], "application/json");
     assert!(read.text.starts_with(r#"{"data":{"arch":["x86_64","noarch","x86_64"],"item":"#), "{}", read.text);
     assert!(read.text.ends_with("}\n") && read.text.is_ascii());
-    let bare = server.add(json!({"outcome": "INFO", "testcase": "t", "data": null, "groups": null, "note": null})).await;
-    assert_eq!((&bare["data"], &bare["groups"], &bare["note"], &bare["ref_url"]), (&json!({}), &json!([]), &Value::Null, &Value::Null));
+    let bare =
+        server.add(json!({"outcome": "INFO", "testcase": "t", "data": null, "groups": null, "note": null})).await;
+    assert_eq!(
+        (&bare["data"], &bare["groups"], &bare["note"], &bare["ref_url"]),
+        (&json!({}), &json!([]), &Value::Null, &Value::Null)
+    );
     assert!(bare["id"].as_i64().unwrap() > id);
 }
 
@@ -135,8 +139,12 @@ async fn what_is_wrong_is_said_all_at_once(server: Server) {
         fault["msg"],
         "Value error, must be one of: PASSED, INFO, FAILED, NEEDS_INSPECTION, QUEUED, RUNNING, ERROR"
     );
-    let colons = server.post("/results", json!({"outcome": "PASSED", "testcase": "t", "data": {"x:y": 1, "z": 2}})).await;
-    assert_eq!((colons.status.as_u16(), colons.text.as_str()), (400, "{\"message\":\"Colon not allowed in key name: ['x:y']\"}\n"));
+    let colons =
+        server.post("/results", json!({"outcome": "PASSED", "testcase": "t", "data": {"x:y": 1, "z": 2}})).await;
+    assert_eq!(
+        (colons.status.as_u16(), colons.text.as_str()),
+        (400, "{\"message\":\"Colon not allowed in key name: ['x:y']\"}\n")
+    );
 }
 
 async fn bad_input_is_refused_and_leaves_nothing(server: Server) {
@@ -175,7 +183,11 @@ async fn bad_input_is_refused_and_leaves_nothing(server: Server) {
     }
     for body in ["", "{", "[]", "5", "null", "\"x\"", "{\"outcome\": \"\\ud800\"}", &"[".repeat(100_000)] {
         let answer = server.send(posting("/results", body)).await;
-        assert_eq!((answer.status.as_u16(), answer.text.as_str()), (400, "{\"message\":\"Bad request\"}\n"), "{body:.40}");
+        assert_eq!(
+            (answer.status.as_u16(), answer.text.as_str()),
+            (400, "{\"message\":\"Bad request\"}\n"),
+            "{body:.40}"
+        );
     }
     assert_eq!(server.get("/testcases").await.json()["data"], json!([]));
     assert_eq!(server.get("/groups").await.json()["data"], json!([]));
@@ -183,7 +195,8 @@ async fn bad_input_is_refused_and_leaves_nothing(server: Server) {
 
 async fn sizes_have_no_limits_of_an_index(server: Server) {
     // Text that no index could compress.
-    let noise: String = (0..20_000_u64).map(|i| char::from_u32(0x4e00 + ((i * i * 7919 + i * 31) % 20_000) as u32).unwrap()).collect();
+    let noise: String =
+        (0..20_000_u64).map(|i| char::from_u32(0x4e00 + ((i * i * 7919 + i * 31) % 20_000) as u32).unwrap()).collect();
     let mut data = json!({"long": noise, (noise.as_str()): "key"});
     for i in 0..1000 {
         data[format!("k{i}")] = json!(i);

@@ -22,7 +22,10 @@ async fn landing_and_health(server: Server) {
         let landing = server.get(path).await;
         assert_eq!(landing.status, 300);
         let body = landing.json();
-        assert_eq!(body["outcomes"], json!(["PASSED", "INFO", "FAILED", "NEEDS_INSPECTION", "QUEUED", "RUNNING", "ERROR"]));
+        assert_eq!(
+            body["outcomes"],
+            json!(["PASSED", "INFO", "FAILED", "NEEDS_INSPECTION", "QUEUED", "RUNNING", "ERROR"])
+        );
         for list in ["results", "groups", "testcases"] {
             assert_eq!(body[list], format!("{BASE}/{list}"));
         }
@@ -79,7 +82,8 @@ async fn only_json_is_read(server: Server) {
         assert_eq!(answer.status, 415, "{kind:?}");
         assert!(answer.headers["content-type"].to_str().unwrap().starts_with("text/html"));
     }
-    let get = Request::get("/api/v2.0/testcases").header("content-type", "application/json").header("accept", "text/plain");
+    let get =
+        Request::get("/api/v2.0/testcases").header("content-type", "application/json").header("accept", "text/plain");
     assert_eq!(server.send(get.body(Body::empty()).unwrap()).await.status, 200);
 }
 
@@ -94,7 +98,8 @@ async fn a_proxy_is_believed(server: Server) {
         let answer = server.send(request.body(Body::empty()).unwrap()).await;
         assert_eq!(answer.json()["next"], "https://outer/prefix/api/v2.0/results?limit=0&page=1", "{path}");
     }
-    let request = Request::get(format!("/api/v2.0/results/{id}")).header("host", "a:81").header("x-forwarded-proto", "https");
+    let request =
+        Request::get(format!("/api/v2.0/results/{id}")).header("host", "a:81").header("x-forwarded-proto", "https");
     let answer = server.send(request.body(Body::empty()).unwrap()).await;
     assert_eq!(answer.json()["href"], format!("https://a:81/api/v2.0/results/{id}"));
 }
@@ -131,7 +136,10 @@ async fn tokens_guard_what_they_should(server: Server) {
 async fn a_database_that_is_gone_is_told_as_such(server: Server) {
     server.store.close().await;
     let health = server.get("/healthcheck").await;
-    assert_eq!((health.status.as_u16(), health.json()), (503, json!({"message": "Unable to communicate with database"})));
+    assert_eq!(
+        (health.status.as_u16(), health.json()),
+        (503, json!({"message": "Unable to communicate with database"}))
+    );
     for answer in [
         server.get("/results").await,
         server.post("/results", json!({"outcome": "PASSED", "testcase": "t"})).await,

@@ -70,8 +70,7 @@ impl Server {
     pub fn router(store: &Store, write_access: WriteAccess, public_read: bool) -> Router {
         let settings = Settings { write_access, ..Settings::default() };
         let grant = |role| Grant { name: "t".into(), role, expires: None };
-        let tokens =
-            [(Secret::new("submit"), grant(Role::Submitter)), (Secret::new("read"), grant(Role::Reader))];
+        let tokens = [(Secret::new("submit"), grant(Role::Submitter)), (Secret::new("read"), grant(Role::Reader))];
         resultsdb::behind_proxy(resultsdb::router(store.clone(), &settings, &Tokens::fixed(tokens, public_read)))
     }
 

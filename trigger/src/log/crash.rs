@@ -240,7 +240,7 @@ proptest! {
             if let Happening::Unreadable = happening {
                 batch.push(unreadable());
             }
-            let staged = log.stage(batch, Time(2), |e| one_job(e));
+            let staged = log.stage(batch, Time(2), one_job);
             let mut crash = false;
             match &happening {
                 Happening::Restart => {

@@ -192,7 +192,7 @@ fn scan(file: &dyn Bytes, header: &Header) -> io::Result<Contents> {
     };
     let (mut marks, mut quarantine_end, mut end, mut last) = (Vec::new(), header.quarantine_end, 0, None);
     let mut lines = Lines::new(file, 0, file.len()?);
-    while let Some(line) = lines.next()? {
+    while let Some(line) = lines.line()? {
         match entry::read(line) {
             Some(Entry::Segment(_)) if end == 0 => {}
             Some(Entry::Record(place)) if place.seq == next.seq => {
@@ -211,7 +211,7 @@ fn scan(file: &dyn Bytes, header: &Header) -> io::Result<Contents> {
     }
     if let Some(at) = last {
         let mut lines = Lines::new(file, at, end);
-        if let Some(Entry::Record(place)) = lines.next()?.and_then(entry::read) {
+        if let Some(Entry::Record(place)) = lines.line()?.and_then(entry::read) {
             let record = place.record().map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
             next.job_seq = record.job_seq + record.jobs.len() as u64;
         }
@@ -225,7 +225,7 @@ fn cut(disk: &dyn Disk, file: &dyn Bytes, layout: &Layout, contents: &Contents) 
     if len > contents.end {
         let mut lines = Lines::new(file, contents.end, len);
         let mut good = 0;
-        while let Some(line) = lines.next()? {
+        while let Some(line) = lines.line()? {
             good += u64::from(frame::read(line).is_some());
         }
         if good > 0 {
@@ -272,7 +272,7 @@ fn earlier_marks(disk: &dyn Disk, rotated: &[Segment], next: u64, window: Option
         }
         let file = disk.open(&segment.name, false)?;
         let mut lines = Lines::new(&*file, segment::near(&*file, segment.len, By::Seq, from)?, segment.len);
-        while let Some(line) = lines.next()? {
+        while let Some(line) = lines.line()? {
             match entry::read(line) {
                 Some(Entry::Record(place)) if place.seq >= from => marks.push(place.mark),
                 Some(Entry::Record(_) | Entry::Segment(_) | Entry::Duplicate | Entry::Quarantined { .. }) => {}

@@ -161,7 +161,7 @@ pub fn catch_up(jobs: &mut Projection, disk: &dyn Disk, extent: &Extent) -> io::
             continue;
         }
         let mut lines = Lines::new(&*file, segment::near(&*file, segment.len, By::JobSeq, jobs.next)?, segment.len);
-        while let Some(line) = lines.next()? {
+        while let Some(line) = lines.line()? {
             let Some(Entry::Record(place)) = entry::read(line) else { continue };
             if !place.has_jobs() || place.job_seq < jobs.next && !reaches(&place, jobs.next) {
                 continue;

@@ -26,6 +26,9 @@ struct Place {
     at: u64,
 }
 
+/// Where reading begins: a file, and a place in it at or a little before the record.
+type Start = (Segment, Arc<dyn Bytes>, u64);
+
 /// Some records in a row, as JSON.
 #[derive(Debug)]
 pub struct Batch {
@@ -55,7 +58,7 @@ impl Reader {
             let mut lines = Lines::new(&*file, at, segment.len);
             let before = batch.next;
             while batch.records.len() < most && size < bytes {
-                let Some(line) = lines.next()? else { break };
+                let Some(line) = lines.line()? else { break };
                 match entry::read(line) {
                     Some(Entry::Record(place)) if place.seq == batch.next => {
                         let json = place.json();
@@ -84,8 +87,8 @@ impl Reader {
         self.place = Some(Place { recorder, first: segment.first, file, seq, at });
     }
 
-    /// The file that holds `seq`, and a place in it at or a little before the record; `None` at the end of the log.
-    fn place(&mut self, seq: u64) -> io::Result<Option<(Segment, Arc<dyn Bytes>, u64)>> {
+    /// Where to find `seq`; `None` at the end of the log.
+    fn place(&self, seq: u64) -> io::Result<Option<Start>> {
         // Under the lock, so that the file is opened before its name can change.
         let extent = self.shared.lock();
         if seq >= extent.next {

@@ -32,7 +32,7 @@ impl<'a> Lines<'a> {
     }
 
     /// The next line without its newline; `None` where no whole line is left.
-    pub fn next(&mut self) -> io::Result<Option<&[u8]>> {
+    pub fn line(&mut self) -> io::Result<Option<&[u8]>> {
         let mut searched = self.start;
         let newline = loop {
             if let Some(n) = self.buffer[searched..].iter().position(|b| *b == b'\n') {
@@ -63,7 +63,7 @@ impl<'a> Lines<'a> {
 /// Reads the header of a file and says where it ends; `None` if the first line is no header.
 pub fn header(file: &dyn Bytes) -> io::Result<Option<(Header, u64)>> {
     let mut lines = Lines::new(file, 0, file.len()?);
-    let header = match lines.next()?.and_then(entry::read) {
+    let header = match lines.line()?.and_then(entry::read) {
         Some(Entry::Segment(header)) => header,
         Some(Entry::Record(_) | Entry::Duplicate | Entry::Quarantined { .. }) | None => return Ok(None),
     };
@@ -96,13 +96,13 @@ pub fn near(file: &dyn Bytes, end: u64, by: By, wanted: u64) -> io::Result<u64> 
 fn key_after(file: &dyn Bytes, from: u64, end: u64, by: By) -> io::Result<Option<(u64, u64)>> {
     // From one byte earlier on, so that a line beginning just here is found.
     let mut lines = Lines::new(file, from - 1, file.len()?);
-    lines.next()?;
+    lines.line()?;
     loop {
         let at = lines.at();
         if at >= end {
             return Ok(None);
         }
-        match lines.next()?.map(entry::read) {
+        match lines.line()?.map(entry::read) {
             Some(Some(Entry::Record(place))) => {
                 return Ok(Some((
                     at,

@@ -219,7 +219,7 @@ impl Log {
             }
             let file = self.disk.open(&segment.name, false)?;
             let mut lines = Lines::new(&*file, segment::near(&*file, segment.len, By::Seq, from)?, segment.len);
-            while let Some(line) = lines.next()? {
+            while let Some(line) = lines.line()? {
                 let Some(Entry::Record(place)) = entry::read(line).filter(|e| is_from(e, from)) else { continue };
                 let mut record = place.record()?;
                 (record.seq, record.job_seq) = (next.seq, next.job_seq);
