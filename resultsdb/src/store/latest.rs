@@ -103,7 +103,9 @@ impl Combinations<'_> {
                 None => vec![None],
             };
             combinations = (combinations.iter())
-                .flat_map(|c: &Vec<Option<String>>| values.iter().map(move |v| [c.as_slice(), &[v.clone()]].concat()))
+                .flat_map(|c: &Vec<Option<String>>| {
+                    values.iter().map(move |v| [c.as_slice(), std::slice::from_ref(v)].concat())
+                })
                 .take(Combinations::MOST)
                 .collect();
         }
