@@ -45,7 +45,8 @@ struct Running {
     jobs: TaskTracker,
 }
 
-/// Works until told to stop. Fails only where it cannot begin: the folder, the token, the name of the master.
+/// Works until told to stop, in the name of `token` (what `Settings::token_file` holds is for the caller to read).
+/// Fails only where it cannot begin: its folder cannot be made or is another worker's.
 pub async fn run(settings: Settings, token: Secret, stop: Stop) -> anyhow::Result<()> {
     let home = Arc::new(Home::open(&settings.dir)?);
     let left = groups::clear(&home).await.context("cannot end what an earlier worker left running")?;
