@@ -85,6 +85,11 @@ impl fmt::Display for Reason {
     }
 }
 
+/// Reads one line of a JSON-lines file as a trigger's source does; `source` is what its event says it came from.
+pub fn decode_line(line: Vec<u8>, source: &str, limits: &Limits) -> Result<Event, Reason> {
+    decode(&Delivery::line(line, source.into()), limits)
+}
+
 /// Reads a delivery.
 pub fn decode(delivery: &Delivery, limits: &Limits) -> Result<Event, Reason> {
     if delivery.length > limits.size as u64 {

@@ -118,7 +118,10 @@ fn read(
         metrics.last_delivery.store(now.0, Ordering::Relaxed);
         let live = live.borrow().clone();
         let bytes = deliveries.iter().map(|delivery| delivery.bytes.len()).sum();
-        let batch = deliveries.into_iter().map(|delivery| ready(delivery, &live, limits, now)).collect();
+        let batch: Vec<_> = deliveries.into_iter().map(|delivery| ready(delivery, &live, limits, now)).collect();
+        if let Some(sent) = batch.iter().rev().find_map(sent_at) {
+            metrics.lag.store(now.0.saturating_sub(sent.0), Ordering::Relaxed);
+        }
         if to_writer.blocking_send(Decoded { batch, bytes, done }).is_err() {
             break;
         }
@@ -129,6 +132,13 @@ fn ready(delivery: Delivery, live: &Live, limits: &Limits, now: Time) -> Ready {
     match decode(&delivery, limits) {
         Ok(event) => Ready::Event { content: event.content(), decided: decide(live, &event, now), event },
         Err(reason) => Ready::Unreadable { delivery, reason },
+    }
+}
+
+fn sent_at(ready: &Ready) -> Option<Time> {
+    match ready {
+        Ready::Event { event, .. } => event.time(),
+        Ready::Unreadable { .. } => None,
     }
 }
 
@@ -222,13 +232,22 @@ async fn obey(parts: &mut Parts, order: Order) -> Result<(), Ended> {
         Order::StartOver(from) => {
             let recorder = new_recorder(&parts.name);
             match parts.log.start_over(from, recorder, now) {
-                Ok(()) => {}
+                Ok(()) => begin_counts(&parts.metrics, &parts.log),
                 Err(CommitError::Temporary(error)) => warn!(%error, "cannot begin a new event log yet"),
                 Err(fatal @ CommitError::Fatal(_)) => return Err(fatal.into()),
             }
         }
     }
     Ok(())
+}
+
+/// Sets the counters that count since the log began.
+pub fn begin_counts(metrics: &Metrics, log: &Log) {
+    let counts = log.shared().counts(1);
+    metrics.recorded.store(counts.recorded, Ordering::Relaxed);
+    metrics.duplicates.store(counts.duplicates, Ordering::Relaxed);
+    metrics.quarantined.store(counts.quarantined, Ordering::Relaxed);
+    metrics.jobs.store(log.jobs(), Ordering::Relaxed);
 }
 
 /// The id of a recorder that begins now: its name, as far as an address may hold it, and chance.

@@ -1,7 +1,6 @@
 //! A whole trigger: sources, log, forwarder, until it is told to stop.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use anyhow::Context as _;
 use net::{Client, Secret};
@@ -32,7 +31,7 @@ pub async fn run(
             .await??
     };
     let shared = log.shared();
-    begin_counts(&metrics, &log);
+    intake::begin_counts(&metrics, &log);
     info!(recorder = log.recorder(), "recording in {} as {}", settings.dir.display(), log.recorder());
 
     let reader = log.reader();
@@ -69,19 +68,14 @@ pub async fn run(
         forwarder.await.context("the forwarder")?;
     }
     match ended.context("the event log's thread")? {
-        Ok(_) => Ok(()),
+        Ok(mut log) => {
+            let done = tokio::task::spawn_blocking(move || log.finish_jobs()).await?;
+            done.context("the job log is not on disk; the next start makes it good from the event log")
+        }
         // A stop while the disk is full: the broker still has what was in hand.
         Err(Ended::Stopped) => Ok(()),
         Err(failed) => Err(failed.into()),
     }
-}
-
-fn begin_counts(metrics: &Metrics, log: &Log) {
-    let counts = log.shared().counts(1);
-    metrics.recorded.store(counts.recorded, Ordering::Relaxed);
-    metrics.duplicates.store(counts.duplicates, Ordering::Relaxed);
-    metrics.quarantined.store(counts.quarantined, Ordering::Relaxed);
-    metrics.jobs.store(log.jobs(), Ordering::Relaxed);
 }
 
 /// Runs the sources to their end, and holds the intake open until `stop`.
