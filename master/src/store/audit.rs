@@ -5,6 +5,7 @@ use model::Time;
 use serde_json::Value;
 
 use super::error::corrupt;
+use super::text::clean;
 use super::tx::{Work, on_tx, retrying};
 use super::types::{Act, Audited, Cursor};
 use super::{Result, Store};
@@ -19,8 +20,8 @@ pub(super) async fn record(work: &mut Work, act: &Act) -> Result<()> {
         .bind(now.0)
         .bind(&act.actor)
         .bind(act.action)
-        .bind(&act.object)
-        .bind(&act.reason)
+        .bind(clean(&act.object))
+        .bind(clean(&act.reason))
         .bind(act.before.to_string())
         .bind(act.after.to_string())
         .execute(conn)

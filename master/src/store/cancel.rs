@@ -4,6 +4,7 @@ use model::{JobId, JobState};
 
 use super::error::corrupt;
 use super::moves::{EndedRow, Moves};
+use super::text::clean;
 use super::tx::{Work, on_tx, retrying};
 use super::types::{Act, Cancel};
 use super::{Result, Store, audit};
@@ -61,12 +62,13 @@ async fn cancel(work: &mut Work, job: JobId, act: &Act) -> Result<Cancel> {
         sqlx::query_scalar("SELECT seq FROM jobs WHERE id = $1").bind(job.0).fetch_optional(conn).await?
     });
     let Some(seq) = seq else { return Ok(Cancel::Unknown) };
+    let reason = clean(&format!("cancelled by {}: {}", act.actor, act.reason)).into_owned();
     for _ in 0..3 {
         if let Some(attempt) = unqueue(work, seq).await? {
             let end = EndedRow {
                 job: seq,
                 state: JobState::Cancelled,
-                reason: format!("cancelled by {}: {}", act.actor, act.reason),
+                reason: reason.clone(),
                 outcome: None,
                 attempts: attempt - 1,
             };
@@ -77,7 +79,7 @@ async fn cancel(work: &mut Work, job: JobId, act: &Act) -> Result<Cancel> {
         let marked = on_tx!(&mut work.tx, |conn| {
             sqlx::query("UPDATE leases SET cancel = $2, requeue = FALSE WHERE job = $1")
                 .bind(seq)
-                .bind(format!("cancelled by {}: {}", act.actor, act.reason))
+                .bind(&reason)
                 .execute(conn)
                 .await?
                 .rows_affected()
@@ -100,9 +102,7 @@ async fn unqueue(work: &mut Work, seq: i64) -> Result<Option<i32>> {
     for sql in
         ["DELETE FROM waiting WHERE job = $1 RETURNING attempt", "DELETE FROM queued WHERE job = $1 RETURNING attempt"]
     {
-        let attempt = on_tx!(&mut work.tx, |conn| {
-            sqlx::query_scalar(sql).bind(seq).fetch_optional(conn).await?
-        });
+        let attempt = on_tx!(&mut work.tx, |conn| { sqlx::query_scalar(sql).bind(seq).fetch_optional(conn).await? });
         if attempt.is_some() {
             return Ok(attempt);
         }

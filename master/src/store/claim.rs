@@ -324,11 +324,13 @@ async fn take(
 /// Whether there is work for these sets that another claim held just now. Never on SQLite, which has one writer.
 async fn any_left(work: &mut Work, sets: &[i32], through: i64) -> Result<bool> {
     match &mut work.tx {
-        Tx::Pg(tx) => Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM queued WHERE needs = ANY ($1) AND job <= $2)")
-            .bind(sets)
-            .bind(through)
-            .fetch_one(&mut **tx)
-            .await?),
+        Tx::Pg(tx) => {
+            Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM queued WHERE needs = ANY ($1) AND job <= $2)")
+                .bind(sets)
+                .bind(through)
+                .fetch_one(&mut **tx)
+                .await?)
+        }
         Tx::Lite(_) => Ok(false),
     }
 }

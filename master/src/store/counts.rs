@@ -78,12 +78,8 @@ impl Store {
             .fetch_one(pool)
             .await?
         });
-        let mut counts = JobCounts {
-            waiting: nat(waiting),
-            queued: nat(queued),
-            running: nat(running),
-            ..JobCounts::default()
-        };
+        let mut counts =
+            JobCounts { waiting: nat(waiting), queued: nat(queued), running: nat(running), ..JobCounts::default() };
         for (name, total) in self.totals().await? {
             let Some(state) = name.strip_prefix("state:") else { continue };
             match state.parse().map_err(|_| corrupt("tally", "name", &name, total))? {

@@ -188,9 +188,7 @@ async fn pointless(work: &mut Work) -> Result<Vec<(i64, i32)>> {
                      SELECT job FROM waiting WHERE expires_at <= $1 ORDER BY job LIMIT $2 FOR UPDATE SKIP LOCKED))
                  RETURNING job, attempt",
             ] {
-                rows.extend(
-                    sqlx::query_as::<_, (i64, i32)>(sql).bind(now).bind(SLICE).fetch_all(&mut **tx).await?,
-                );
+                rows.extend(sqlx::query_as::<_, (i64, i32)>(sql).bind(now).bind(SLICE).fetch_all(&mut **tx).await?);
             }
         }
         Tx::Lite(tx) => {
@@ -200,9 +198,7 @@ async fn pointless(work: &mut Work) -> Result<Vec<(i64, i32)>> {
                 "DELETE FROM waiting WHERE job IN (SELECT job FROM waiting WHERE expires_at <= $1 LIMIT $2)
                  RETURNING job, attempt",
             ] {
-                rows.extend(
-                    sqlx::query_as::<_, (i64, i32)>(sql).bind(now).bind(SLICE).fetch_all(&mut **tx).await?,
-                );
+                rows.extend(sqlx::query_as::<_, (i64, i32)>(sql).bind(now).bind(SLICE).fetch_all(&mut **tx).await?);
             }
         }
     }

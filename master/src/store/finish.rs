@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::error::corrupt;
 use super::moves::{AttemptRow, EndedRow, Moves, OutboxRow, QueuedRow, WaitingRow};
 use super::number::{count, int, small};
+use super::text::clean;
 use super::tx::{Tx, Work, retrying};
 use super::types::{Decide, Ending, Next, ReportIn};
 use super::{Result, Store, Token};
@@ -44,7 +45,8 @@ impl Store {
             let late: Vec<&Asked<'_>> = asked.iter().filter(|a| !accepted.contains(a.token)).collect();
             if !late.is_empty() {
                 let known = reported_before(&mut work, &late).await?;
-                let (repeated, stale): (Vec<_>, Vec<_>) = late.into_iter().partition(|a| known.contains(&a.token.secret));
+                let (repeated, stale): (Vec<_>, Vec<_>) =
+                    late.into_iter().partition(|a| known.contains(&a.token.secret));
                 accepted.extend(repeated.iter().map(|a| a.token));
                 keep_stale(&mut work, &stale).await?;
             }
@@ -144,8 +146,7 @@ pub(super) use {earlier_ends, taken_columns};
 impl Taken {
     pub(super) fn read(mut self) -> Result<Taken> {
         if let Some(text) = &self.ends {
-            self.earlier =
-                serde_json::from_str(text).map_err(|_| corrupt("attempts", "how", JobId(self.id), text))?;
+            self.earlier = serde_json::from_str(text).map_err(|_| corrupt("attempts", "how", JobId(self.id), text))?;
         }
         Ok(self)
     }
@@ -200,7 +201,8 @@ impl Moves {
             Next::Again { .. } => self.queued.push(QueuedRow { job, attempt: attempt + 1, needs, rank, expires_at }),
             Next::Ended { state, reason, outcome, results } => {
                 self.ended.push(EndedRow { job, state, reason, outcome, attempts: attempt });
-                let row = |result: super::Publication| OutboxRow { key: result.key, job, body: result.body.to_string() };
+                let row =
+                    |result: super::Publication| OutboxRow { key: result.key, job, body: result.body.to_string() };
                 self.outbox.extend(results.into_iter().map(row));
             }
         }
@@ -303,7 +305,7 @@ async fn keep_stale(work: &mut Work, stale: &[&Asked<'_>]) -> Result<()> {
             .bind(a.worker)
             .bind(now.0)
             .bind(json!(a.report.end).to_string())
-            .bind(&a.report.note)
+            .bind(a.report.note.as_deref().map(clean))
             .bind(json!(a.report.findings).to_string())
             .bind(int(a.report.log_size))
             .execute(conn)

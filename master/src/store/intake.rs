@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::number::{int, nat};
 use super::submit::{Wanted, admitted, append, needs};
+use super::text::{beginning, clean, event_name, event_name_beside};
 use super::tx::{Tx, Work, on_tx, retrying};
 use super::types::{Act, Batch, Candidate, Intake, NewEvent};
 use super::{Result, Store, audit};
@@ -39,9 +40,10 @@ impl Store {
                 return Ok((Intake::Elsewhere { next }, false));
             }
             let stored = store_events(&mut work, &batch.recorder, &batch.events).await?;
-            let wanted = batch.events.iter().zip(&stored.seqs).flat_map(|(event, seq)| {
-                admitted(&event.jobs).map(|admitted| Wanted { admitted, event: Some(*seq) })
-            });
+            let wanted =
+                batch.events.iter().zip(&stored.seqs).flat_map(|(event, seq)| {
+                    admitted(&event.jobs).map(|admitted| Wanted { admitted, event: Some(*seq) })
+                });
             let mut answers = append(&mut work, &sets, wanted.collect()).await?;
             let next = last.seq + 1;
             move_cursor(&mut work, &batch.recorder, next, stored.repeated).await?;
@@ -78,7 +80,11 @@ impl Store {
         retrying(async || {
             let mut work = self.begin().await?;
             let rows = on_tx!(&mut work.tx, |conn| {
-                sqlx::query("DELETE FROM triggers WHERE recorder = $1").bind(recorder).execute(conn).await?.rows_affected()
+                sqlx::query("DELETE FROM triggers WHERE recorder = $1")
+                    .bind(recorder)
+                    .execute(conn)
+                    .await?
+                    .rows_affected()
             });
             audit::record(&mut work, act).await?;
             work.commit().await?;
@@ -135,7 +141,7 @@ struct Stored {
 /// Stores the events that are new. The same id with the same content is the same event; with other content it is
 /// stored beside it, under another id.
 async fn store_events(work: &mut Work, recorder: &str, events: &[NewEvent]) -> Result<Stored> {
-    let mut names: Vec<String> = events.iter().map(|e| e.event.id.clone()).collect();
+    let mut names: Vec<String> = events.iter().map(|e| event_name(&e.event.id)).collect();
     let contents: Vec<Content> = events.iter().map(|e| e.event.content()).collect();
     let mut seqs: Vec<Option<i64>> = vec![None; events.len()];
     let mut known: HashMap<String, (i64, Content)> = HashMap::new();
@@ -145,7 +151,7 @@ async fn store_events(work: &mut Work, recorder: &str, events: &[NewEvent]) -> R
         load(work, open.iter().map(|i| names[*i].as_str()), &mut known).await?;
         let mut new: BTreeMap<String, usize> = BTreeMap::new();
         for i in open {
-            let beside = events[i].event.id_beside_another();
+            let beside = event_name_beside(&events[i].event);
             match known.get(&names[i]) {
                 Some((seq, content)) if *content == contents[i] || names[i] == beside => {
                     seqs[i] = Some(*seq);
@@ -229,12 +235,12 @@ async fn insert_events(
             )
             .bind(new.keys().map(String::as_str).collect::<Vec<_>>())
             .bind(new.values().map(|i| contents[*i].0.as_slice()).collect::<Vec<_>>())
-            .bind(texts(&|e| e.event.topic.clone()))
-            .bind(new.values().map(|i| events[*i].event.sent_at.clone()).collect::<Vec<_>>())
+            .bind(texts(&|e| clean(beginning(&e.event.topic)).into_owned()))
+            .bind(new.values().map(|i| events[*i].event.sent_at.as_deref().map(clean)).collect::<Vec<_>>())
             .bind(all(&|e| e.recorded_at.0))
             .bind(all(&|e| int(e.seq)))
             .bind(all(&|e| int(e.generation)))
-            .bind(texts(&|e| e.event.source.clone()))
+            .bind(texts(&|e| clean(&e.event.source).into_owned()))
             .bind(texts(&|e| json!(e.matched).to_string()))
             .bind(texts(&document))
             .bind(recorder)
@@ -247,8 +253,16 @@ async fn insert_events(
                 .map(|(id, i)| {
                     let e = &events[*i];
                     json!([
-                        id, hex::encode(contents[*i].0), e.event.topic, e.event.sent_at, e.recorded_at.0, e.seq,
-                        e.generation, e.event.source, json!(e.matched).to_string(), document(e),
+                        id,
+                        hex::encode(contents[*i].0),
+                        clean(beginning(&e.event.topic)),
+                        e.event.sent_at.as_deref().map(clean),
+                        e.recorded_at.0,
+                        e.seq,
+                        e.generation,
+                        clean(&e.event.source),
+                        json!(e.matched).to_string(),
+                        document(e),
                     ])
                 })
                 .collect();

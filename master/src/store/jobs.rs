@@ -63,25 +63,24 @@ impl Row {
         let end = self.how.map(|how| read_end(job, &how)).transpose()?;
         let outcome = self.outcome.map(|text| read_outcome("ended", job, &text)).transpose()?;
         // Which attempt it is at, whether that has begun, and where it is.
-        let (attempts, place) = if let (Some(attempts), Some(state), Some(ended_at)) =
-            (self.attempts, self.state, self.ended_at)
-        {
-            let state = state.parse().map_err(|_| corrupt("ended", "state", job, &state))?;
-            let reason = self.ended_reason.unwrap_or_default();
-            (attempts, Place::Ended { state, reason, ended_at: Time(ended_at), successor: None })
-        } else if let (Some(attempt), Some(worker), Some(started_at), Some(until)) =
-            (self.running_attempt, self.worker, self.running_since, self.lease_until)
-        {
-            let (started_at, expires_at) = (Time(started_at), Time(until));
-            (attempt, Place::Running { worker, started_at, expires_at, cancel: self.cancel })
-        } else if let Some(attempt) = self.queued_attempt {
-            (attempt - 1, Place::Queued)
-        } else if let Some(attempt) = self.waiting_attempt {
-            let reason = self.waiting_reason.unwrap_or_default();
-            (attempt - 1, Place::Waiting { until: self.until_at.map(Time), key: self.key, reason })
-        } else {
-            return Err(corrupt("jobs", "state", job, "none of the tables that a job can be in"));
-        };
+        let (attempts, place) =
+            if let (Some(attempts), Some(state), Some(ended_at)) = (self.attempts, self.state, self.ended_at) {
+                let state = state.parse().map_err(|_| corrupt("ended", "state", job, &state))?;
+                let reason = self.ended_reason.unwrap_or_default();
+                (attempts, Place::Ended { state, reason, ended_at: Time(ended_at), successor: None })
+            } else if let (Some(attempt), Some(worker), Some(started_at), Some(until)) =
+                (self.running_attempt, self.worker, self.running_since, self.lease_until)
+            {
+                let (started_at, expires_at) = (Time(started_at), Time(until));
+                (attempt, Place::Running { worker, started_at, expires_at, cancel: self.cancel })
+            } else if let Some(attempt) = self.queued_attempt {
+                (attempt - 1, Place::Queued)
+            } else if let Some(attempt) = self.waiting_attempt {
+                let reason = self.waiting_reason.unwrap_or_default();
+                (attempt - 1, Place::Waiting { until: self.until_at.map(Time), key: self.key, reason })
+            } else {
+                return Err(corrupt("jobs", "state", job, "none of the tables that a job can be in"));
+            };
         let (state, started_at, finished_at) = match &place {
             Place::Waiting { .. } => (JobState::Waiting, self.started_at.map(Time), None),
             Place::Queued => (JobState::Queued, self.started_at.map(Time), None),
@@ -240,7 +239,8 @@ impl Store {
             recorded_at: Time(asked.recorded_at),
             expires_at: asked.expires_at.map(Time),
             task_version: asked.task_version,
-            needs: serde_json::from_str(&asked.labels).map_err(|_| corrupt("label_sets", "labels", id, &asked.labels))?,
+            needs: serde_json::from_str(&asked.labels)
+                .map_err(|_| corrupt("label_sets", "labels", id, &asked.labels))?,
             rerun_of: asked.rerun_of.map(JobId),
         }))
     }
@@ -327,10 +327,7 @@ fn narrow(listing: &mut Listing, filter: &JobFilter, event: Option<(&String, Opt
         ("j.item = ?", &filter.item),
         ("j.rule = ?", &filter.rule),
         ("j.arch = ?", &filter.arch),
-        (
-            "(l.worker = ? OR EXISTS (SELECT 1 FROM attempts b WHERE b.job = j.seq AND b.worker = ?))",
-            &filter.worker,
-        ),
+        ("(l.worker = ? OR EXISTS (SELECT 1 FROM attempts b WHERE b.job = j.seq AND b.worker = ?))", &filter.worker),
     ];
     for (condition, value) in texts {
         if let Some(value) = value {

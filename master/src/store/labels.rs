@@ -65,9 +65,8 @@ impl Store {
     }
 
     async fn reload_label_sets(&self) -> Result<Arc<Sets>> {
-        let rows: Vec<(i32, String)> = on_read!(self.db(), |pool| {
-            sqlx::query_as("SELECT id, labels FROM label_sets").fetch_all(pool).await?
-        });
+        let rows: Vec<(i32, String)> =
+            on_read!(self.db(), |pool| { sqlx::query_as("SELECT id, labels FROM label_sets").fetch_all(pool).await? });
         let mut sets = Sets::with_capacity(rows.len());
         for (id, text) in rows {
             let labels = serde_json::from_str(&text).map_err(|_| corrupt("label_sets", "labels", id, &text))?;

@@ -27,6 +27,7 @@ mod renew;
 mod site;
 mod submit;
 mod tasks;
+mod text;
 mod token;
 mod tx;
 mod types;

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::error::corrupt;
 use super::number::nat;
+use super::text::clean;
 use super::tx::{Work, on_tx, retrying};
 use super::types::{Act, ModeRow, Observed, Window};
 use super::{Result, Store, audit};
@@ -91,7 +92,7 @@ impl Store {
                          finish_through = CASE WHEN $6 THEN (SELECT COALESCE(max(seq), 0) FROM jobs) END",
                 )
                 .bind(&act.actor)
-                .bind(&request.reason)
+                .bind(clean(&request.reason))
                 .bind(since.0)
                 .bind(deadline)
                 .bind(on_deadline_name(request.on_deadline))
@@ -143,17 +144,15 @@ impl Store {
                          on_deadline = 'wait', finish_through = NULL",
                 )
                 .bind(&act.actor)
-                .bind(&act.reason)
+                .bind(clean(&act.reason))
                 .bind(now)
                 .execute(&mut *conn)
                 .await?;
-                sqlx::query(
-                    "UPDATE windows SET resumed_at = $1, positions_at_resume = $2 WHERE resumed_at IS NULL",
-                )
-                .bind(now)
-                .bind(positions)
-                .execute(conn)
-                .await?;
+                sqlx::query("UPDATE windows SET resumed_at = $1, positions_at_resume = $2 WHERE resumed_at IS NULL")
+                    .bind(now)
+                    .bind(positions)
+                    .execute(conn)
+                    .await?;
             });
             audit::record(&mut work, act).await?;
             let row = read(&mut work).await?;
@@ -192,9 +191,7 @@ impl Store {
             .await?
         });
         let read = |(seq, by, reason, idle_at, resumed_at, at_idle, at_resume): Row| {
-            let map = |text: &str| {
-                serde_json::from_str(text).map_err(|_| corrupt("windows", "positions", seq, text))
-            };
+            let map = |text: &str| serde_json::from_str(text).map_err(|_| corrupt("windows", "positions", seq, text));
             Ok(Window {
                 seq,
                 by,
@@ -273,8 +270,7 @@ async fn become_idle(work: &mut Work) -> Result<()> {
 
 /// The number of the next event of every recorder, as JSON.
 async fn positions(work: &mut Work) -> Result<String> {
-    let rows: Vec<(String, i64)> = on_tx!(&mut work.tx, |conn| {
-        sqlx::query_as("SELECT recorder, next FROM triggers").fetch_all(conn).await?
-    });
+    let rows: Vec<(String, i64)> =
+        on_tx!(&mut work.tx, |conn| { sqlx::query_as("SELECT recorder, next FROM triggers").fetch_all(conn).await? });
     Ok(json!(rows.into_iter().collect::<BTreeMap<_, _>>()).to_string())
 }

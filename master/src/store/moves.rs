@@ -8,6 +8,7 @@ use sqlx::{Sqlite, Transaction};
 use uuid::Uuid;
 
 use super::Result;
+use super::text::clean;
 use super::tx::{Tx, Work};
 
 /// Rows to add, all in one go.
@@ -135,7 +136,7 @@ impl Moves {
         .bind(all(&self.attempts, |r| r.ran))
         .bind(all(&self.attempts, |r| r.how.as_str()))
         .bind(all(&self.attempts, |r| r.outcome.map(Outcome::name)))
-        .bind(all(&self.attempts, |r| r.note.as_deref()))
+        .bind(all(&self.attempts, |r| r.note.as_deref().map(clean)))
         .bind(all(&self.attempts, |r| r.log_size))
         .bind(all(&self.attempts, |r| r.secret.as_deref()))
         .bind(all(&self.queued, |r| r.job))
@@ -146,11 +147,11 @@ impl Moves {
         .bind(all(&self.waiting, |r| r.job))
         .bind(all(&self.waiting, |r| r.attempt))
         .bind(all(&self.waiting, |r| r.until_at))
-        .bind(all(&self.waiting, |r| r.reason.as_str()))
+        .bind(all(&self.waiting, |r| clean(&r.reason)))
         .bind(all(&self.waiting, |r| r.expires_at))
         .bind(all(&self.ended, |r| r.job))
         .bind(all(&self.ended, |r| r.state.name()))
-        .bind(all(&self.ended, |r| r.reason.as_str()))
+        .bind(all(&self.ended, |r| clean(&r.reason)))
         .bind(all(&self.ended, |r| r.outcome.map(Outcome::name)))
         .bind(all(&self.ended, |r| r.attempts))
         .bind(names)
@@ -174,8 +175,16 @@ impl Moves {
                 .iter()
                 .map(|r| {
                     json!([
-                        r.job, r.attempt, r.worker, r.started_at, r.ran, r.how, r.outcome.map(Outcome::name), r.note,
-                        r.log_size, r.secret.as_ref().map(hex::encode),
+                        r.job,
+                        r.attempt,
+                        r.worker,
+                        r.started_at,
+                        r.ran,
+                        r.how,
+                        r.outcome.map(Outcome::name),
+                        r.note.as_deref().map(clean),
+                        r.log_size,
+                        r.secret.as_ref().map(hex::encode),
                     ])
                 })
                 .collect(),
@@ -188,14 +197,17 @@ impl Moves {
         batches.push((
             "INSERT INTO waiting (job, attempt, until_at, reason, expires_at)
              SELECT r.value->>0, r.value->>1, r.value->>2, r.value->>3, r.value->>4 FROM json_each($1) r",
-            self.waiting.iter().map(|r| json!([r.job, r.attempt, r.until_at, r.reason, r.expires_at])).collect(),
+            self.waiting
+                .iter()
+                .map(|r| json!([r.job, r.attempt, r.until_at, clean(&r.reason), r.expires_at]))
+                .collect(),
         ));
         batches.push((
             "INSERT INTO ended (job, state, reason, outcome, attempts, ended_at)
              SELECT r.value->>0, r.value->>1, r.value->>2, r.value->>3, r.value->>4, $2 FROM json_each($1) r",
             self.ended
                 .iter()
-                .map(|r| json!([r.job, r.state.name(), r.reason, r.outcome.map(Outcome::name), r.attempts]))
+                .map(|r| json!([r.job, r.state.name(), clean(&r.reason), r.outcome.map(Outcome::name), r.attempts]))
                 .collect(),
         ));
         batches.push((

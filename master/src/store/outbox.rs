@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::error::corrupt;
 use super::number::{count, nat};
+use super::text::clean;
 use super::tx::{Tx, retrying};
 use super::types::{Due, Publication};
 use super::{Result, Store};
@@ -58,14 +59,12 @@ impl Store {
             let mut work = self.begin().await?;
             match &mut work.tx {
                 Tx::Pg(tx) => {
-                    sqlx::query(
-                        "UPDATE outbox SET due_at = $2, tries = tries + 1, error = $3 WHERE seq = ANY ($1)",
-                    )
-                    .bind(&seqs)
-                    .bind(until.0)
-                    .bind(error)
-                    .execute(&mut **tx)
-                    .await?;
+                    sqlx::query("UPDATE outbox SET due_at = $2, tries = tries + 1, error = $3 WHERE seq = ANY ($1)")
+                        .bind(&seqs)
+                        .bind(until.0)
+                        .bind(clean(error))
+                        .execute(&mut **tx)
+                        .await?;
                 }
                 Tx::Lite(tx) => {
                     sqlx::query(
@@ -74,7 +73,7 @@ impl Store {
                     )
                     .bind(json!(seqs).to_string())
                     .bind(until.0)
-                    .bind(error)
+                    .bind(clean(error))
                     .execute(&mut **tx)
                     .await?;
                 }
@@ -85,9 +84,8 @@ impl Store {
     }
 
     pub async fn outbox_len(&self) -> Result<u64> {
-        let rows: i64 = on_read!(self.db(), |pool| {
-            sqlx::query_scalar("SELECT count(*) FROM outbox").fetch_one(pool).await?
-        });
+        let rows: i64 =
+            on_read!(self.db(), |pool| { sqlx::query_scalar("SELECT count(*) FROM outbox").fetch_one(pool).await? });
         Ok(nat(rows))
     }
 

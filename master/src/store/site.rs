@@ -21,9 +21,8 @@ pub(super) async fn enter(db: &Db, site: &str) -> Result<i64> {
 
 impl Store {
     pub async fn active_site(&self) -> Result<Site> {
-        let (active, epoch) = on_read!(self.db(), |pool| {
-            sqlx::query_as("SELECT active, epoch FROM site").fetch_one(pool).await?
-        });
+        let (active, epoch) =
+            on_read!(self.db(), |pool| { sqlx::query_as("SELECT active, epoch FROM site").fetch_one(pool).await? });
         Ok(Site { active, epoch })
     }
 

@@ -1,7 +1,7 @@
 //! Making jobs: each key once, whoever asks and however often.
 
-use std::collections::{BTreeSet, HashMap};
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 
 use model::intake::JobAnswer;
 use model::{JobId, JobState, NewJob, Policy, Span};
@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::error::corrupt;
 use super::labels::Sets;
 use super::number::int;
+use super::text::{clean, event_name, fits};
 use super::tx::{Tx, Work, retrying};
 use super::types::{Act, Admitted, Candidate};
 use super::{Result, Store};
@@ -40,7 +41,9 @@ impl Answers {
                     Entry::Vacant(_) => unreachable!("every admitted job was asked for"),
                     Entry::Occupied(mut entry) => match entry.get() {
                         JobAnswer::Submitted { .. } => entry.insert(again),
-                        JobAnswer::Exists { .. } | JobAnswer::Expired | JobAnswer::Refused { .. } => entry.get().clone(),
+                        JobAnswer::Exists { .. } | JobAnswer::Expired | JobAnswer::Refused { .. } => {
+                            entry.get().clone()
+                        }
                     },
                 }
             }
@@ -62,7 +65,7 @@ impl Store {
             let wanted = admitted(candidates)
                 .map(|admitted| Wanted {
                     admitted,
-                    event: admitted.event.as_ref().and_then(|id| causes.get(id.as_str()).copied()),
+                    event: admitted.event.as_ref().and_then(|id| causes.get(&event_name(id)).copied()),
                 })
                 .collect();
             let mut answers = append(&mut work, &sets, wanted).await?;
@@ -134,7 +137,8 @@ pub(super) fn needs<'a>(candidates: impl IntoIterator<Item = &'a Candidate>) -> 
 
 /// The numbers of the events that are named as causes and are stored.
 async fn events_of(work: &mut Work, candidates: &[Candidate]) -> Result<HashMap<String, i64>> {
-    let mut ids: Vec<&str> = admitted(candidates).filter_map(|admitted| admitted.event.as_deref()).collect();
+    let mut ids: Vec<String> =
+        admitted(candidates).filter_map(|admitted| admitted.event.as_deref().map(event_name)).collect();
     ids.sort_unstable();
     ids.dedup();
     if ids.is_empty() {
@@ -159,13 +163,21 @@ pub(super) async fn append(work: &mut Work, sets: &Sets, mut wanted: Vec<Wanted<
     // In the order of their keys, so that two batches wait for each other instead of both.
     wanted.sort_by_key(|w| w.admitted.job.key);
     wanted.dedup_by_key(|w| w.admitted.job.key);
+    let mut answers: HashMap<JobId, JobAnswer> = HashMap::new();
+    wanted.retain(|w| match unfit(&w.admitted.job) {
+        Some(reason) => {
+            answers.insert(w.admitted.job.key, JobAnswer::Refused { reason });
+            false
+        }
+        None => true,
+    });
     if wanted.is_empty() {
-        return Ok(Answers(HashMap::new()));
+        return Ok(Answers(answers));
     }
     let made = insert(work, sets, &wanted).await?;
-    let mut answers: HashMap<_, _> =
-        made.into_iter().map(JobId).map(|job| (job, JobAnswer::Submitted { job })).collect();
-    let there: Vec<Uuid> = wanted.iter().map(|w| w.admitted.job.key).filter(|k| !answers.contains_key(k)).map(|k| k.0).collect();
+    answers.extend(made.into_iter().map(JobId).map(|job| (job, JobAnswer::Submitted { job })));
+    let there: Vec<Uuid> =
+        wanted.iter().map(|w| w.admitted.job.key).filter(|k| !answers.contains_key(k)).map(|k| k.0).collect();
     for (id, state) in states(work, &there).await? {
         let state = state.parse().map_err(|_| corrupt("ended", "state", id, &state))?;
         answers.insert(JobId(id), JobAnswer::Exists { job: JobId(id), state });
@@ -176,6 +188,13 @@ pub(super) async fn append(work: &mut Work, sets: &Sets, mut wanted: Vec<Wanted<
     }
 }
 
+/// Why a job cannot be stored: one that no index takes must not stop the others.
+fn unfit(job: &NewJob) -> Option<String> {
+    let texts = [("task", &job.task), ("item", &job.item), ("rule", &job.rule)];
+    let (what, text) = texts.into_iter().find(|(_, text)| !fits(text))?;
+    Some(format!("its {what} has {} bytes, which is more than can be stored", text.len()))
+}
+
 /// Gives back the ids that were new.
 ///
 /// PostgreSQL takes typed arrays and queues in the same statement; SQLite has no INSERT inside a SELECT, so it takes
@@ -183,7 +202,8 @@ pub(super) async fn append(work: &mut Work, sets: &Sets, mut wanted: Vec<Wanted<
 async fn insert(work: &mut Work, sets: &Sets, wanted: &[Wanted<'_>]) -> Result<Vec<Uuid>> {
     let now = work.now.0;
     let rank = |w: &Wanted<'_>| now.saturating_sub(i64::from(w.admitted.job.priority) * PRIORITY_STEP.micros());
-    let unknown_cause = |w: &Wanted<'_>| if w.event.is_none() { w.admitted.event.clone() } else { None };
+    let unknown_cause =
+        |w: &Wanted<'_>| if w.event.is_none() { w.admitted.event.as_deref().map(event_name) } else { None };
     let supersede = |w: &Wanted<'_>| w.admitted.job.supersede.clone().filter(|s| s.policy != Policy::None);
     match &mut work.tx {
         Tx::Pg(tx) => {
@@ -207,11 +227,11 @@ async fn insert(work: &mut Work, sets: &Sets, wanted: &[Wanted<'_>]) -> Result<V
                  SELECT id FROM made",
             )
             .bind(all(wanted, |w| w.admitted.job.key.0))
-            .bind(all(wanted, |w| w.admitted.job.task.as_str()))
-            .bind(all(wanted, |w| w.admitted.job.item.as_str()))
-            .bind(all(wanted, |w| w.admitted.job.item_type.as_str()))
-            .bind(all(wanted, |w| w.admitted.job.arch.as_str()))
-            .bind(all(wanted, |w| w.admitted.job.rule.as_str()))
+            .bind(all(wanted, |w| clean(&w.admitted.job.task)))
+            .bind(all(wanted, |w| clean(&w.admitted.job.item)))
+            .bind(all(wanted, |w| clean(&w.admitted.job.item_type)))
+            .bind(all(wanted, |w| clean(&w.admitted.job.arch)))
+            .bind(all(wanted, |w| clean(&w.admitted.job.rule)))
             .bind(all(wanted, |w| w.admitted.job.priority))
             .bind(all(wanted, |w| sets[&w.admitted.needs]))
             .bind(all(wanted, rank))
@@ -219,11 +239,11 @@ async fn insert(work: &mut Work, sets: &Sets, wanted: &[Wanted<'_>]) -> Result<V
             .bind(all(wanted, |w| json!(w.admitted.job.params).to_string()))
             .bind(all(wanted, |w| w.event))
             .bind(all(wanted, unknown_cause))
-            .bind(all(wanted, |w| w.admitted.recorder.as_str()))
+            .bind(all(wanted, |w| clean(&w.admitted.recorder)))
             .bind(all(wanted, |w| w.admitted.recorded_at.0))
             .bind(all(wanted, |w| int(w.admitted.generation)))
             .bind(all(wanted, |w| w.admitted.job.expires_at.map(|t| t.0)))
-            .bind(all(wanted, |w| supersede(w).map(|s| s.key)))
+            .bind(all(wanted, |w| supersede(w).map(|s| clean(&s.key).into_owned())))
             .bind(all(wanted, |w| supersede(w).map(|s| s.policy.name())))
             .bind(all(wanted, |w| w.admitted.rerun_of.map(|id| id.0)))
             .bind(now)
@@ -236,11 +256,25 @@ async fn insert(work: &mut Work, sets: &Sets, wanted: &[Wanted<'_>]) -> Result<V
                 .map(|w| {
                     let (job, s) = (&w.admitted.job, supersede(w));
                     json!([
-                        job.key.0.simple().to_string(), job.task, job.item, job.item_type, job.arch, job.rule,
-                        job.priority, sets[&w.admitted.needs], rank(w), w.admitted.task_version,
-                        json!(job.params).to_string(), w.event, unknown_cause(w), w.admitted.recorder,
-                        w.admitted.recorded_at.0, w.admitted.generation, job.expires_at.map(|t| t.0),
-                        s.as_ref().map(|s| &s.key), s.as_ref().map(|s| s.policy.name()),
+                        job.key.0.simple().to_string(),
+                        clean(&job.task),
+                        clean(&job.item),
+                        clean(&job.item_type),
+                        clean(&job.arch),
+                        clean(&job.rule),
+                        job.priority,
+                        sets[&w.admitted.needs],
+                        rank(w),
+                        w.admitted.task_version,
+                        json!(job.params).to_string(),
+                        w.event,
+                        unknown_cause(w),
+                        clean(&w.admitted.recorder),
+                        w.admitted.recorded_at.0,
+                        w.admitted.generation,
+                        job.expires_at.map(|t| t.0),
+                        s.as_ref().map(|s| clean(&s.key)),
+                        s.as_ref().map(|s| s.policy.name()),
                         w.admitted.rerun_of.map(|id| id.0.simple().to_string()),
                     ])
                 })

@@ -17,14 +17,12 @@ impl Store {
             if let Some(id) = sqlx::query_scalar(find).bind(&hash).fetch_optional(pool).await? {
                 return Ok(id);
             }
-            sqlx::query(
-                "INSERT INTO tasks (name, definition, hash) VALUES ($1, $2, $3) ON CONFLICT (hash) DO NOTHING",
-            )
-            .bind(name)
-            .bind(canonical(definition))
-            .bind(&hash)
-            .execute(pool)
-            .await?;
+            sqlx::query("INSERT INTO tasks (name, definition, hash) VALUES ($1, $2, $3) ON CONFLICT (hash) DO NOTHING")
+                .bind(name)
+                .bind(canonical(definition))
+                .bind(&hash)
+                .execute(pool)
+                .await?;
             Ok(sqlx::query_scalar(find).bind(&hash).fetch_one(pool).await?)
         })
     }
@@ -42,4 +40,3 @@ impl Store {
         Ok(Some((name, definition)))
     }
 }
-

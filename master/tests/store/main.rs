@@ -1,0 +1,32 @@
+//! Every operation of the store, on both engines, as stories.
+//!
+//! PostgreSQL is the server that TASKOTRON_TEST_POSTGRES names; each test has a database of its own there.
+
+mod bed;
+mod intake;
+mod leases;
+mod listings;
+mod masters;
+mod modes;
+mod moves;
+mod storm;
+
+/// Runs each story on both engines.
+macro_rules! stories {
+    ($($(#[$meta:meta])* async fn $name:ident($bed:ident: Bed) $body:block)*) => {
+        $(async fn $name($bed: crate::bed::Bed) $body)*
+
+        mod sqlite {
+            $($(#[$meta])* #[tokio::test] async fn $name() {
+                super::$name(crate::bed::Bed::sqlite().await).await;
+            })*
+        }
+
+        mod postgres {
+            $($(#[$meta])* #[tokio::test] async fn $name() {
+                super::$name(crate::bed::Bed::postgres().await).await;
+            })*
+        }
+    };
+}
+pub(crate) use stories;
