@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use db::Db;
 use model::Span;
 use model::operator::{Mode, OnDeadline};
 use net::Backoff;
@@ -17,8 +18,8 @@ use crate::mode;
 use crate::outbox::Courier;
 use crate::store::Result;
 
-/// How long a master holds the duties without saying so again.
-const TERM: Span = Span::seconds(15);
+/// How long a master holds a duty without saying so again; another takes it over after that.
+const TERM: Span = Span::seconds(6);
 
 /// Leases and jobs run out, and waits end, to the second.
 const SECOND: Duration = Duration::from_secs(1);
@@ -53,6 +54,10 @@ impl Held {
     }
 
     async fn take(&mut self, app: &App) -> Result<bool> {
+        // SQLite has one master: after a crash it need not wait for its own term to pass.
+        if matches!(app.store.db(), Db::Lite { .. }) {
+            return Ok(true);
+        }
         let now = Instant::now();
         if self.until.is_some_and(|until| now + TERM.0 / 2 < until) {
             return Ok(true);
@@ -60,6 +65,15 @@ impl Held {
         let held = app.store.take_duty(self.name, &self.holder, TERM).await?;
         self.until = held.then(|| now + TERM.0);
         Ok(held)
+    }
+
+    /// Lets the duty go, so that the next master need not wait.
+    async fn leave(self, app: &App) {
+        if self.until.is_some()
+            && let Err(error) = app.store.leave_duty(self.name, &self.holder).await
+        {
+            tracing::debug!(duty = self.name, %error, "cannot let a duty go; its term will pass");
+        }
     }
 }
 
@@ -123,7 +137,7 @@ async fn leases(app: App, holder: String, stop: CancellationToken) {
         };
         voice.heard(did);
         if !pause(SECOND, None, &stop).await {
-            return;
+            return held.leave(&app).await;
         }
     }
 }
@@ -146,7 +160,7 @@ impl Leases {
     pub async fn tick(&mut self, app: &App) -> Result<LeasesSummary> {
         let term = app.settings.lease_term;
         let now = Instant::now();
-        if !self.judged.is_some_and(|judged| now < judged + term.0 / 2) {
+        if self.judged.is_none_or(|judged| now >= judged + term.0 / 2) {
             let leases = app.store.grant_full_term(term).await?;
             if leases > 0 {
                 tracing::info!(leases, "running jobs get one full term before their workers are judged");
@@ -185,7 +199,7 @@ async fn outbox(app: App, holder: String, stop: CancellationToken) {
             pause(SECOND, Some(&mut wake), &stop).await
         };
         if !goes_on {
-            return;
+            return held.leave(&app).await;
         }
     }
 }
@@ -205,7 +219,7 @@ async fn modes(app: App, holder: String, stop: CancellationToken) {
         // While something drains, what ends rings too.
         let wake = draining.then_some(&mut wake);
         if !pause(SECOND, wake, &stop).await {
-            return;
+            return held.leave(&app).await;
         }
         // A busy bell must not make this a busy loop.
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -255,7 +269,7 @@ async fn tidying(app: App, holder: String, stop: CancellationToken) {
         };
         voice.heard(did);
         if !pause(TIDY, None, &stop).await {
-            return;
+            return held.leave(&app).await;
         }
     }
 }

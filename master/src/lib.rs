@@ -19,6 +19,8 @@ mod sample;
 mod settings;
 mod status;
 pub mod store;
+#[cfg(test)]
+mod stories;
 mod tasks;
 mod why;
 

@@ -26,7 +26,7 @@ pub struct Settings {
     pub lease_term: Span,
     /// A row that was recorded longer ago is refused as expired: the keys of its time may be forgotten.
     pub key_horizon: Span,
-    /// A trigger or worker that was not heard from for so long is shown as what stops work.
+    /// A trigger that was not heard from for so long is shown as what stops work.
     pub silence: Span,
     pub resume: Resume,
     pub results: Option<Results>,
@@ -63,7 +63,7 @@ impl Default for Settings {
             site: "main".into(),
             lease_term: Span::seconds(60),
             key_horizon: Span::days(400),
-            silence: Span::minutes(5),
+            silence: Span::minutes(1),
             resume: Resume::default(),
             results: None,
             results_pages: None,

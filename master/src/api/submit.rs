@@ -1,15 +1,14 @@
 //! For submitters: a job log, read as it comes, judged and stored in chunks.
 
-use std::io::{self, Read};
+mod sheet;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::post;
-use futures_util::StreamExt as _;
 use model::intake::JobAnswer;
-use model::joblog::{Header, Row, RowAnswer, RowVerdict, Submitted};
+use model::joblog::{Row, RowAnswer, RowVerdict, Submitted};
 use model::{JobId, Time};
 use net::{Caller, Problem};
 use serde::Deserialize;
@@ -17,18 +16,13 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use utoipa::IntoParams;
 
+use super::ApiResult;
 use super::extract::Query;
-use super::{ApiError, ApiResult};
 use crate::app::App;
 use crate::judge::{Origin, judge};
 use crate::store::{Act, Candidate};
 use crate::tasks::Current;
-
-/// Rows that share one transaction.
-const CHUNK: usize = 1000;
-
-/// Chunks and pieces of the body that may wait for each other.
-const WAITING: usize = 4;
+use sheet::{Line, WAITING, feed, parse, pieces};
 
 pub fn routes() -> Router<App> {
     Router::new().route("/jobs", post(submit))
@@ -85,12 +79,6 @@ fn csv_only(headers: &HeaderMap) -> Result<(), Problem> {
             Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail))
         }
     }
-}
-
-/// One line of the body, read or not.
-struct Line {
-    line: u64,
-    row: Result<Row, String>,
 }
 
 /// What the rows of one request are answered with.
@@ -183,114 +171,4 @@ impl Desk<'_> {
         let answer = self.app.store.rerun(job, &format!("{}/{job}", self.request), fresh, &act).await?;
         answer.ok_or_else(|| Problem::internal().into())
     }
-}
-
-/// The body as a blocking reader: the parser pulls, so a slow database slows the sender and nothing piles up.
-struct Pieces {
-    pieces: mpsc::Receiver<io::Result<Bytes>>,
-    left: Bytes,
-}
-
-fn pieces() -> (mpsc::Sender<io::Result<Bytes>>, Pieces) {
-    let (sender, pieces) = mpsc::channel(WAITING);
-    (sender, Pieces { pieces, left: Bytes::new() })
-}
-
-async fn feed(body: Body, pieces: mpsc::Sender<io::Result<Bytes>>) {
-    let mut stream = body.into_data_stream();
-    while let Some(piece) = stream.next().await {
-        if pieces.send(piece.map_err(io::Error::other)).await.is_err() {
-            return;
-        }
-    }
-}
-
-impl Read for Pieces {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.left.is_empty() {
-            match self.pieces.blocking_recv() {
-                None => return Ok(0),
-                Some(piece) => self.left = piece?,
-            }
-        }
-        let piece = self.left.split_to(self.left.len().min(buffer.len()));
-        buffer[..piece.len()].copy_from_slice(&piece);
-        Ok(piece.len())
-    }
-}
-
-/// Reads the rows and hands them on in chunks. An error says that the whole body is no job log, or was cut off.
-fn parse(mut reader: Pieces, chunks: &mpsc::Sender<Vec<Line>>) -> Result<(), ApiError> {
-    let cut = |e: io::Error| Problem::bad_request(format!("the body ended early: {e}"));
-    let (first, separator) = first_line(&mut reader).map_err(cut)?;
-    let mut csv = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .delimiter(separator)
-        .from_reader(io::Cursor::new(first).chain(reader));
-    let mut header = None;
-    let mut chunk = Vec::with_capacity(CHUNK);
-    let mut record = csv::StringRecord::new();
-    loop {
-        let line = csv.position().line();
-        let row = match csv.read_record(&mut record) {
-            Ok(false) => break,
-            Ok(true) => match &header {
-                Some(header) => Header::row(header, &record),
-                None => {
-                    let (known, row) = begin(&record)?;
-                    header = Some(known);
-                    let Some(row) = row else { continue };
-                    row
-                }
-            },
-            Err(e) => match e.into_kind() {
-                csv::ErrorKind::Utf8 { .. } => Err("the row is not UTF-8".into()),
-                csv::ErrorKind::Io(e) => return Err(cut(e).into()),
-                other => Err(format!("{other:?}")),
-            },
-        };
-        let line = record.position().map_or(line, csv::Position::line);
-        chunk.push(Line { line, row });
-        // Nobody listens any more: the request has failed, and said why.
-        if chunk.len() == CHUNK && chunks.blocking_send(std::mem::take(&mut chunk)).is_err() {
-            return Ok(());
-        }
-    }
-    if header.is_none() {
-        return Err(Problem::bad_request("the body is empty: a job log has at least a header line").into());
-    }
-    if !chunk.is_empty() {
-        // As above.
-        let _ = chunks.blocking_send(chunk);
-    }
-    Ok(())
-}
-
-/// What the first record is: a header, or a row of a file without one.
-fn begin(record: &csv::StringRecord) -> Result<(Header, Option<Result<Row, String>>), Problem> {
-    if let Some(header) = Header::parse(record) {
-        return Ok((header, None));
-    }
-    let header = Header::implied(record.len()).ok_or_else(|| {
-        Problem::bad_request("this is not a job log: its first line names no columns item, item_type and task")
-    })?;
-    let row = header.row(record);
-    Ok((header, Some(row)))
-}
-
-/// The bytes up to the first line's end and what came with them, and the separator that the line uses.
-fn first_line(reader: &mut Pieces) -> io::Result<(Vec<u8>, u8)> {
-    const LONGEST: usize = 64 * 1024;
-    let mut first = Vec::new();
-    let mut piece = [0; 4096];
-    while !first.contains(&b'\n') && first.len() < LONGEST {
-        match reader.read(&mut piece)? {
-            0 => break,
-            n => first.extend_from_slice(&piece[..n]),
-        }
-    }
-    let line = first.split(|b| *b == b'\n').next().unwrap_or_default();
-    let separator = if line.contains(&b';') && !line.contains(&b',') { b';' } else { b',' };
-    Ok((first, separator))
 }

@@ -1,0 +1,11 @@
+//! Stories told to a master over its real router, with a real store, in one process.
+
+mod house;
+mod idle;
+mod intake;
+mod leases;
+mod pages;
+mod publishing;
+mod reading;
+mod roles;
+mod submitting;

@@ -1,0 +1,95 @@
+//! People and their programs submit job logs.
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode, header};
+use futures_util::stream;
+use serde_json::Value;
+
+use super::house::{House, worker};
+
+/// The answers, one short word a row, with their lines.
+fn words(reply: &super::house::Reply) -> Vec<(u64, String)> {
+    let answers: Value = reply.json();
+    let word = |row: &Value| {
+        let word = if row["invalid"].is_string() { "invalid" } else { row["answer"].as_str().unwrap() };
+        (row["line"].as_u64().unwrap(), word.to_owned())
+    };
+    answers["rows"].as_array().unwrap_or_else(|| panic!("{answers}")).iter().map(word).collect()
+}
+
+fn list(words: &[(u64, &str)]) -> Vec<(u64, String)> {
+    words.iter().map(|(line, word)| (*line, (*word).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn every_row_is_answered_and_the_same_rows_again_add_nothing() {
+    let house = House::new().await;
+    let log = "item,item_type,task,arch\r\nfoo,koji_build,noop,\r\n\"b\nar\",koji_build,noop,\r\n,koji_build,noop,\r\n\
+               foo,koji_build,nope,\r\n";
+    let first = house.csv("/api/v1/jobs", log).await;
+    assert_eq!(words(&first), list(&[(2, "submitted"), (3, "submitted"), (5, "invalid"), (6, "refused")]));
+    let second = house.csv("/api/v1/jobs", log).await;
+    assert_eq!(words(&second), list(&[(2, "exists"), (3, "exists"), (5, "invalid"), (6, "refused")]));
+    assert_eq!(house.status().await.jobs.queued, 2);
+}
+
+#[tokio::test]
+async fn a_dry_run_says_what_would_be_and_changes_nothing() {
+    let house = House::new().await;
+    house.submit("noop", "foo").await;
+    let log = "item;item_type;task;arch\nfoo;koji_build;noop;\nbar;koji_build;noop;\n";
+    let reply = house.csv("/api/v1/jobs?dry_run=true", log).await;
+    assert_eq!(words(&reply), list(&[(2, "exists"), (3, "submitted")]));
+    assert_eq!(house.status().await.jobs.queued, 1);
+}
+
+#[tokio::test]
+async fn a_rerun_is_a_new_job_where_the_old_one_has_ended() {
+    let house = House::new().await;
+    let ended = house.submit("noop", "foo").await;
+    assert_eq!(house.run_one(&worker("w1", &[])).await, ended);
+    house.submit("noop", "bar").await;
+    let log = "item,item_type,task,arch\nfoo,koji_build,noop,\nbar,koji_build,noop,\n";
+    let send = || {
+        let request = Request::post("/api/v1/jobs?rerun=true")
+            .header(header::AUTHORIZATION, "Bearer submitter")
+            .header("idempotency-key", "k1")
+            .body(Body::from(log));
+        house.send(request.unwrap())
+    };
+    let first = send().await;
+    assert_eq!(words(&first), list(&[(2, "submitted"), (3, "exists")]));
+    let job: Value = first.json();
+    assert_ne!(job["rows"][0]["job"], Value::from(ended.to_string()));
+    send().await;
+    assert_eq!(house.status().await.jobs.queued, 2, "the same request makes one job");
+}
+
+#[tokio::test]
+async fn what_is_no_job_log_changes_nothing() {
+    let house = House::new().await;
+    for body in ["a,b\n1,2\n", "", "{\"item\": \"foo\"}"] {
+        let reply = house.csv("/api/v1/jobs", body).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{body}");
+        reply.detail();
+    }
+    let empty = house.csv("/api/v1/jobs", "item,item_type,task,arch\n").await;
+    assert_eq!(words(&empty), []);
+    let json = Request::post("/api/v1/jobs")
+        .header(header::AUTHORIZATION, "Bearer submitter")
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Body::from("{}"));
+    assert_eq!(house.send(json.unwrap()).await.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+}
+
+#[tokio::test]
+async fn thousands_of_rows_are_read_as_they_come() {
+    let house = House::new().await;
+    let rows = (0..2500).map(|n| Ok::<_, std::io::Error>(format!("foo-{n},koji_build,noop,\n")));
+    let header_line = std::iter::once(Ok("item,item_type,task,arch\n".to_owned()));
+    let body = Body::from_stream(stream::iter(header_line.chain(rows)));
+    let request = Request::post("/api/v1/jobs").header(header::AUTHORIZATION, "Bearer submitter").body(body).unwrap();
+    let reply = house.send(request).await;
+    assert_eq!(words(&reply).len(), 2500);
+    assert_eq!(house.status().await.jobs.queued, 2500);
+}
