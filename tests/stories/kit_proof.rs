@@ -108,6 +108,8 @@ mod amqp {
     fn rabbitmq_keeps_persistent_messages_over_kill_and_restart() {
         let rabbit = Rabbit::start();
         let waiting = || run(async { declare(&channel(rabbit.url()).await, true).await });
+        run(async { declare(&channel(rabbit.url()).await, false).await });
+        rabbit.settle();
         run(publish(rabbit.url(), 20));
 
         rabbit.kill();
