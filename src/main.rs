@@ -1,1 +1,5 @@
-fn main() {}
+//! `taskotron`: every role as a subcommand, and what operators ask of them.
+
+fn main() -> std::process::ExitCode {
+    taskotron::command::main()
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::{Method, RequestBuilder, StatusCode};
+use reqwest::{Method, RequestBuilder, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::Url;
@@ -12,6 +12,8 @@ use crate::{Problem, Secret, install_crypto};
 
 /// How long an ordinary request may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a long body may take to come.
+const LONG: Duration = Duration::from_secs(3600);
 
 /// Talks to one base address with one token. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -116,6 +118,20 @@ impl Client {
     pub async fn get_raw(&self, path: &str) -> Result<reqwest::Response, ClientError> {
         let response = self.request(Method::GET, path, TIMEOUT)?.send().await.map_err(|e| self.unavailable(&e))?;
         if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
+    }
+
+    /// A body that is not JSON, from one of its bytes on, as it comes; `None` when there is nothing from there on.
+    pub async fn get_part(&self, path: &str, from: u64) -> Result<Option<reqwest::Response>, ClientError> {
+        let mut request = self.request(Method::GET, path, LONG)?;
+        if from > 0 {
+            request = request.header(header::RANGE, format!("bytes={from}-"));
+        }
+        let response = request.send().await.map_err(|e| self.unavailable(&e))?;
+        match response.status() {
+            StatusCode::RANGE_NOT_SATISFIABLE => Ok(None),
+            status if status.is_success() => Ok(Some(response)),
+            _ => Err(refusal(response).await),
+        }
     }
 
     fn request(&self, method: Method, path: &str, timeout: Duration) -> Result<RequestBuilder, ClientError> {

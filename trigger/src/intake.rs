@@ -62,6 +62,9 @@ pub enum Ended {
     Stopped,
     #[error(transparent)]
     Failed(#[from] CommitError),
+    /// A fault of this program. What was in hand is not acknowledged.
+    #[error("the intake broke: {0}")]
+    Broken(String),
 }
 
 /// The parts of an intake: its entrance, its back door, and its end with the log as it is then.
@@ -98,9 +101,15 @@ pub fn start(parts: Parts) -> Started {
     let (to_writer, decoded) = mpsc::channel(WAITING);
     let (orders, ordered) = mpsc::channel(WAITING);
     let (live, limits, metrics) = (parts.live.clone(), parts.limits, parts.metrics.clone());
-    tokio::task::spawn_blocking(move || read(handed, &to_writer, &live, &limits, &metrics));
+    let reader = tokio::task::spawn_blocking(move || read(handed, &to_writer, &live, &limits, &metrics));
     let runtime = tokio::runtime::Handle::current();
-    let end = tokio::task::spawn_blocking(move || runtime.block_on(write(parts, decoded, ordered)));
+    let writer = tokio::task::spawn_blocking(move || runtime.block_on(write(parts, decoded, ordered)));
+    let end = tokio::spawn(async {
+        let written = writer.await.map_err(|e| Ended::Broken(e.to_string()))?;
+        // A reader that panicked looks to the writer like one that is done.
+        reader.await.map_err(|e| Ended::Broken(e.to_string()))?;
+        written
+    });
     Started { intake: Intake { batches }, orders, end }
 }
 

@@ -1,0 +1,146 @@
+//! One room in a process of its own: its section of the settings, and a few options over it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Args;
+use net::{Secret, Tokens};
+use tokio_util::sync::CancellationToken;
+use toml::Value;
+use url::Url;
+
+use crate::exit::{Exit, OrExit as _};
+use crate::settings::{Flag, Settings};
+use crate::up::{self, Stages};
+
+use super::{Session, configuration};
+
+const STOPPING: &str = "SIGTERM or SIGINT ends it in order: what it has in hand is on disk or handed on.";
+
+#[derive(Args, Debug)]
+#[command(after_long_help = STOPPING)]
+pub struct Trigger {
+    /// The folder with rules, kinds and tasks; else the settings' [configuration] dir
+    #[arg(long, value_name = "DIR")]
+    config: Option<PathBuf>,
+    /// The master to forward to; else [trigger] master
+    #[arg(long, value_name = "URL")]
+    master: Option<Url>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_long_help = STOPPING)]
+pub struct Master {
+    /// The folder with rules, kinds and tasks; else the settings' [configuration] dir
+    #[arg(long, value_name = "DIR")]
+    config: Option<PathBuf>,
+    /// Where to listen; else [master] listen
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_long_help = "\
+SIGTERM or SIGINT once: no new jobs, and running ones are seen to their end. Twice: they are stopped and handed back.")]
+#[group(skip)]
+pub struct Worker {
+    /// The master to ask for work; else [worker] master
+    #[arg(long, value_name = "URL")]
+    master: Option<Url>,
+    /// The worker's name; else [worker] name, else the host's
+    #[arg(long)]
+    name: Option<String>,
+    /// How many jobs run at once; else [worker] slots
+    #[arg(long, value_name = "N")]
+    slots: Option<u32>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_long_help = STOPPING)]
+pub struct Resultsdb {
+    /// Where to listen; else [resultsdb] listen
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+}
+
+/// An option that stands over a setting, where it is given.
+fn flag<T: ToString>(option: &'static str, path: &'static str, value: &Option<T>) -> Option<Flag> {
+    value.as_ref().map(|value| (option, path, Value::String(value.to_string())))
+}
+
+fn settings(session: &Session, flags: impl IntoIterator<Item = Option<Flag>>) -> anyhow::Result<Settings> {
+    session.layers(flags.into_iter().flatten().collect())?.settings()
+}
+
+/// The token in a file of the settings; none where none is named.
+fn token(file: Option<&PathBuf>) -> anyhow::Result<Secret> {
+    match file {
+        Some(file) => Secret::from_file(file).or_exit(Exit::Usage),
+        None => Ok(Secret::none()),
+    }
+}
+
+impl Trigger {
+    pub async fn run(self, session: &Session) -> anyhow::Result<Exit> {
+        let config = self.config.as_ref().map(|dir| dir.display().to_string());
+        let flags = [flag("--config", "configuration.dir", &config), flag("--master", "trigger.master", &self.master)];
+        let settings = settings(session, flags)?;
+        let live = up::live(configuration::read(&settings.configuration.dir)?);
+        let token = token(settings.trigger.token_file.as_ref())?;
+        let stages = Stages::on_signals()?;
+        trigger::run(settings.trigger, live.trigger.subscribe(), token, Arc::default(), stages.graceful).await?;
+        Ok(Exit::Reached)
+    }
+}
+
+impl Worker {
+    pub async fn run(self, session: &Session) -> anyhow::Result<Exit> {
+        let slots = self.slots.map(|n| ("--slots", "worker.slots", Value::Integer(n.into())));
+        let flags = [flag("--master", "worker.master", &self.master), flag("--name", "worker.name", &self.name), slots];
+        let settings = settings(session, flags)?;
+        let token = token(settings.worker.token_file.as_ref())?;
+        let Stages { graceful, now } = Stages::on_signals()?;
+        worker::run(settings.worker, token, worker::Stop { graceful, now }).await?;
+        Ok(Exit::Reached)
+    }
+}
+
+impl Master {
+    pub async fn run(self, session: &Session) -> anyhow::Result<Exit> {
+        let config = self.config.as_ref().map(|dir| dir.display().to_string());
+        let flags = [flag("--config", "configuration.dir", &config), flag("--listen", "master.listen", &self.listen)];
+        let settings = settings(session, flags)?;
+        let live = up::live(configuration::read(&settings.configuration.dir)?);
+        let tokens = Tokens::from_file(&settings.tokens.file, settings.master.public_read).or_exit(Exit::Usage)?;
+        let stages = Stages::on_signals()?;
+        let listener = up::bind(settings.master.listen).await?;
+        let master = up::master(&settings.master, &live, tokens).await?;
+        let router = master.router().merge(net::page::assets()).fallback(net::page::not_found);
+        let stop = CancellationToken::new();
+        let duties = tokio::spawn(master.duties(stop.clone()));
+        tracing::info!(listen = %settings.master.listen, "the master serves at {}", settings.master.listen);
+        let served = net::serve(listener, router, stages.graceful).await;
+        stop.cancel();
+        duties.await.context("a duty of the master panicked")?;
+        master.store().close().await;
+        served?;
+        Ok(Exit::Reached)
+    }
+}
+
+impl Resultsdb {
+    pub async fn run(self, session: &Session) -> anyhow::Result<Exit> {
+        let settings = settings(session, [flag("--listen", "resultsdb.listen", &self.listen)])?;
+        let tokens = Tokens::from_file(&settings.tokens.file, settings.resultsdb.public_read).or_exit(Exit::Usage)?;
+        let stages = Stages::on_signals()?;
+        let listener = up::bind(settings.resultsdb.listen).await?;
+        let (store, router) = up::resultsdb(&settings.resultsdb, &tokens).await?;
+        let router = router.merge(net::page::assets()).fallback(net::page::not_found);
+        tracing::info!(listen = %settings.resultsdb.listen, "the results store serves at {}", settings.resultsdb.listen);
+        net::serve(listener, ::resultsdb::behind_proxy(router), stages.graceful).await?;
+        store.close().await;
+        Ok(Exit::Reached)
+    }
+}
