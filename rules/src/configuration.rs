@@ -21,7 +21,6 @@ const SECTIONS: [&str; 5] = ["kinds", "rules", "tasks", "schedules", "pools"];
 #[derive(Clone, Debug)]
 pub struct Configuration {
     kinds: Vec<Kind>,
-    by_name: HashMap<String, usize>,
     rules: Vec<Rule>,
     tasks: BTreeMap<String, Task>,
     files: Vec<String>,
@@ -61,8 +60,12 @@ impl Configuration {
                 parts.kinds.push(kind);
             }
         }
+        for rule in &mut parts.rules {
+            if let Source::Kind { name, number, .. } = &mut rule.source {
+                *number = parts.kinds.iter().position(|kind| kind.name == *name);
+            }
+        }
         let configuration = Configuration {
-            by_name: parts.kinds.iter().enumerate().map(|(n, kind)| (kind.name.clone(), n)).collect(),
             kinds: parts.kinds,
             rules: parts.rules,
             tasks: parts.tasks.into_iter().map(|(task, _)| (task.name().to_owned(), task)).collect(),
@@ -76,8 +79,8 @@ impl Configuration {
     fn fits_together(&self, task_names: &BTreeSet<String>, problems: &mut Problems) {
         for rule in &self.rules {
             let mut kind = None;
-            if let Source::Kind { name, place } = &rule.source {
-                kind = self.kind(name).map(|(_, kind)| kind);
+            if let Source::Kind { name, number, place } = &rule.source {
+                kind = number.map(|number| &self.kinds[number]);
                 if kind.is_none() {
                     let near = hint(name, self.kinds.iter().map(|kind| kind.name.as_str()));
                     problems.add(*place, format!("rule {} names the unknown kind '{name}'{near}", rule.name));
@@ -127,17 +130,12 @@ impl Configuration {
     pub fn topics(&self) -> Vec<&str> {
         let patterns = self.rules.iter().flat_map(|rule| match &rule.source {
             Source::Topics(topics) => topics.as_slice(),
-            Source::Kind { name, .. } => self.kind(name).map(|(_, kind)| kind.topics.as_slice()).unwrap_or_default(),
+            Source::Kind { number, .. } => number.map(|n| self.kinds[n].topics.as_slice()).unwrap_or_default(),
         });
         let mut topics: Vec<&str> = patterns.map(Pattern::as_str).collect();
         topics.sort_unstable();
         topics.dedup();
         topics
-    }
-
-    pub(crate) fn kind(&self, name: &str) -> Option<(usize, &Kind)> {
-        let number = *self.by_name.get(name)?;
-        Some((number, &self.kinds[number]))
     }
 
     /// The name of the file of a place.

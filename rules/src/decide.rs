@@ -98,12 +98,12 @@ impl Configuration {
         let applied = match &rule.source {
             Source::Topics(topics) if topics.iter().any(|pattern| pattern.matches_words(seen.topic())) => None,
             Source::Topics(_) => return None,
-            Source::Kind { name, .. } => {
-                let (number, kind) = self.kind(name)?;
-                Some(seen.kind(number, kind).as_ref().ok()?)
+            Source::Kind { number, .. } => {
+                let number = (*number)?;
+                Some(seen.kind(number, &self.kinds()[number]).as_ref().ok()?)
             }
         };
-        let fields = applied.map(|applied| &applied.fields);
+        let fields = applied.map(|applied| applied.fields.as_ref());
         let document = Document { event: seen.document(), fields };
         rule.when.holds(document).then(|| Maker::new(self, rule, seen, applied, now).wish())
     }
@@ -113,13 +113,14 @@ impl Configuration {
         let fields = match &rule.source {
             Source::Topics(topics) if topics.iter().any(|pattern| pattern.matches_words(seen.topic())) => None,
             Source::Topics(topics) => return wrong_topic(&seen.event.topic, topics),
-            Source::Kind { name, .. } => match self.kind(name) {
-                None => return format!("unknown kind {name}"),
-                Some((number, kind)) => match seen.kind(number, kind) {
-                    Ok(applied) => Some(&applied.fields),
+            Source::Kind { name, number: None, .. } => return format!("unknown kind {name}"),
+            Source::Kind { number: Some(number), .. } => {
+                let kind = &self.kinds()[*number];
+                match seen.kind(*number, kind) {
+                    Ok(applied) => Some(applied.fields.as_ref()),
                     Err(why) => return kind.complaint(seen, why),
-                },
-            },
+                }
+            }
         };
         let document = Document { event: seen.document(), fields };
         rule.when.complaint(document).unwrap_or_default()

@@ -1,5 +1,7 @@
 //! A kind: a named family of events, with the fields and the item that its events have.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use crate::fault::{Place, Problems};
@@ -29,7 +31,7 @@ pub struct Kind {
 /// What a kind makes of one event that is of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Applied {
-    pub fields: Map<String, Value>,
+    pub fields: Arc<Map<String, Value>>,
     /// What `dedup` printed; an error where it could not be printed and the event's id stands in for it.
     pub cause: Option<Result<String, String>>,
 }
@@ -65,6 +67,7 @@ impl Kind {
             let text = template.render(&context).map_err(|why| NotOfIt::Field(name.clone(), why))?;
             fields.insert(name.clone(), text.into());
         }
+        let fields = Arc::new(fields);
         let cause = self.dedup.as_ref().map(|template| template.render(&seen.context(Some(&fields), None)));
         Ok(Applied { fields, cause })
     }

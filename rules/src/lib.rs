@@ -7,6 +7,7 @@ mod configuration;
 mod decide;
 mod fault;
 mod kind;
+mod lazy;
 mod make;
 mod retry;
 mod rule;

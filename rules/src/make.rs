@@ -1,6 +1,7 @@
 //! From a rule that matched to the jobs that it asks for.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use model::{JobId, NOARCH, NewJob, Time};
 use serde_json::{Map, Value};
@@ -84,7 +85,7 @@ impl<'a> Maker<'a> {
         self.seen.event.id.clone()
     }
 
-    fn fields(&self) -> Option<&'a Map<String, Value>> {
+    fn fields(&self) -> Option<&'a Arc<Map<String, Value>>> {
         self.applied.map(|applied| &applied.fields)
     }
 
@@ -92,7 +93,7 @@ impl<'a> Maker<'a> {
     fn elements(&self, order: &Order) -> Result<Vec<&Value>, String> {
         static NOTHING: Value = Value::Null;
         let Some(path) = &order.for_each else { return Ok(vec![&NOTHING]) };
-        match path.lookup(Document { event: self.seen.document(), fields: self.fields() }) {
+        match path.lookup(Document { event: self.seen.document(), fields: self.fields().map(AsRef::as_ref) }) {
             Some(Value::Array(list)) => Ok(list.iter().collect()),
             Some(other) => Err(format!("for_each {} is {}, not a list", path.text, show(other))),
             None => Err(format!("for_each {}: field absent", path.text)),

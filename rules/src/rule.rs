@@ -35,7 +35,12 @@ pub struct Rule {
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
     Topics(Vec<Pattern>),
-    Kind { name: String, place: Place },
+    /// The number is the kind's place in the configuration, once all of it is read.
+    Kind {
+        name: String,
+        number: Option<usize>,
+        place: Place,
+    },
 }
 
 /// One entry of a rule's `do`.
@@ -81,7 +86,7 @@ fn source(section: &Section<'_>, problems: &mut Problems) -> Option<Source> {
     match (section.get("kind"), section.get("topics")) {
         (Some(kind), None) => {
             let name = section::name(kind, "kind", problems)?;
-            Some(Source::Kind { name, place: kind.place })
+            Some(Source::Kind { name, number: None, place: kind.place })
         }
         (None, Some(topics)) => Some(Source::Topics(kind::topics(topics, problems))),
         (Some(_), Some(_)) => {

@@ -1,20 +1,20 @@
 //! One event while rules look at it: what is costly is made at most once, and only when a rule gets that far.
 
 use std::cell::OnceCell;
+use std::sync::Arc;
 
-use minijinja::Value as TemplateValue;
 use model::Event;
 use serde_json::{Map, Value};
 
 use crate::kind::{Applied, Kind, NotOfIt};
+use crate::lazy::Names;
 use crate::template::Context;
 
 /// One event, with what was found out about it so far.
 pub(crate) struct Seen<'a> {
     pub event: &'a Event,
     topic: Vec<&'a str>,
-    document: OnceCell<Map<String, Value>>,
-    names: OnceCell<Vec<(String, TemplateValue)>>,
+    document: OnceCell<Arc<Map<String, Value>>>,
     kinds: Vec<OnceCell<Result<Applied, NotOfIt>>>,
 }
 
@@ -24,7 +24,6 @@ impl<'a> Seen<'a> {
             event,
             topic: event.topic.split('.').collect(),
             document: OnceCell::new(),
-            names: OnceCell::new(),
             kinds: std::iter::repeat_with(OnceCell::new).take(kinds).collect(),
         }
     }
@@ -35,7 +34,11 @@ impl<'a> Seen<'a> {
     }
 
     pub fn document(&self) -> &Map<String, Value> {
-        self.document.get_or_init(|| self.event.document())
+        self.shared()
+    }
+
+    fn shared(&self) -> &Arc<Map<String, Value>> {
+        self.document.get_or_init(|| Arc::new(self.event.document()))
     }
 
     /// What a kind says of the event.
@@ -44,12 +47,8 @@ impl<'a> Seen<'a> {
     }
 
     /// The names that templates see: the event's own, before them a kind's fields, and before those one element.
-    pub fn context(&self, fields: Option<&Map<String, Value>>, each: Option<&Value>) -> Context {
-        let own = self.names.get_or_init(|| {
-            self.document().iter().map(|(name, value)| (name.clone(), Context::value(value))).collect()
-        });
-        let fields = fields.into_iter().flatten().map(|(name, value)| (name.clone(), Context::value(value)));
-        let each = each.map(|each| ("each".to_owned(), Context::value(each)));
-        Context::new(own.iter().cloned().chain(fields).chain(each))
+    pub fn context(&self, fields: Option<&Arc<Map<String, Value>>>, each: Option<&Value>) -> Context {
+        let each = each.map(Context::value);
+        Context::lazy(Names { event: self.shared().clone(), fields: fields.cloned(), each })
     }
 }

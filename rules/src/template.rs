@@ -10,6 +10,8 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, Undefi
 use regex::Regex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::lazy::Names;
+
 /// Instructions that one rendering may take; a template that needs more is at fault itself.
 const FUEL: u64 = 20_000;
 
@@ -155,6 +157,11 @@ impl Context {
     /// The names and their values, in the engine's own form.
     pub(crate) fn new(names: impl IntoIterator<Item = (String, Value)>) -> Context {
         Context(Value::from_pairs(names))
+    }
+
+    /// The names of an event, of which nothing is copied that no template asks for.
+    pub(crate) fn lazy(names: Names) -> Context {
+        Context(Value::from_object(names))
     }
 
     /// A JSON value as the engine holds it: copies of it are cheap.
