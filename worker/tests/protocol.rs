@@ -97,10 +97,10 @@ async fn a_job_whose_lease_was_lost_is_stopped_and_its_report_sent_for_the_recor
     assert_eq!(rig.lies_in("reports"), Vec::<String>::new());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_master_an_exclusive_task_ends_before_its_lease_and_others_go_on() {
     let rig = Rig::start().await;
-    rig.master.change(|book| book.term = Span::seconds(2));
+    rig.master.change(|book| book.term = Span::seconds(6));
     let (script, gate) = gated(&rig, "gate");
     let alone = lease_with("echo on; trap '' TERM; while :; do sleep 1; done", |l| l.task.exclusive = true);
     let other = lease(&script);
@@ -111,7 +111,8 @@ async fn without_a_master_an_exclusive_task_ends_before_its_lease_and_others_go_
     // No later than this the last lease was granted.
     let last = std::time::Instant::now();
     until("the exclusive one is gone", || processes_of(&alone).is_empty()).await;
-    assert!(last.elapsed() < std::time::Duration::from_secs(2), "{:?}", last.elapsed());
+    let gone = last.elapsed();
+    assert!(gone < std::time::Duration::from_secs(6), "{gone:?}");
     assert!(!processes_of(&other).is_empty());
     fs::write(gate, "").unwrap();
     until("the other is over", || processes_of(&other).is_empty()).await;
