@@ -1,6 +1,7 @@
 //! The tasks that jobs run: the configuration's, and the stored versions that older jobs still run by.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use rules::{Configuration, Task};
@@ -8,7 +9,7 @@ use rules::{Configuration, Task};
 use crate::store::{Result, Store};
 
 /// How many numbers beyond the last known one are looked at: an engine may leave some out.
-const AHEAD: i64 = 16;
+const AHEAD: i64 = 4;
 
 /// A task and the number under which this version of it is stored.
 #[derive(Clone, Debug)]
@@ -27,12 +28,14 @@ pub struct Current {
 pub struct Tasks {
     store: Store,
     known: RwLock<HashMap<i64, Arc<Task>>>,
+    /// The first number that has not been seen stored; moved by [`Tasks::catch_up`].
+    next: AtomicI64,
     current: tokio::sync::Mutex<Option<Arc<Current>>>,
 }
 
 impl Tasks {
     pub fn new(store: Store) -> Tasks {
-        Tasks { store, known: RwLock::default(), current: tokio::sync::Mutex::new(None) }
+        Tasks { store, known: RwLock::default(), next: AtomicI64::new(1), current: tokio::sync::Mutex::new(None) }
     }
 
     /// The tasks of `configuration`, each with its number; stored when they are new.
@@ -77,13 +80,19 @@ impl Tasks {
         }
     }
 
-    /// Reads the versions that other masters have stored since.
+    /// Reads the versions that were stored before this master began, or by others since: a decision may not wait for
+    /// one.
     pub async fn catch_up(&self) -> Result<()> {
-        let mut next = self.known.read().expect("no one panics while holding it").keys().max().map_or(1, |n| n + 1);
+        let mut number = self.next.load(Ordering::Relaxed);
         let mut missing = 0;
         while missing < AHEAD {
-            missing = if self.version(next).await?.is_some() { 0 } else { missing + 1 };
-            next += 1;
+            if self.version(number).await?.is_some() {
+                self.next.store(number + 1, Ordering::Relaxed);
+                missing = 0;
+            } else {
+                missing += 1;
+            }
+            number += 1;
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::house::{House, exited, worker};
 use crate::duty::Leases;
+use crate::sample;
 
 #[tokio::test]
 async fn a_job_is_claimed_finished_and_published_once() {
@@ -78,6 +79,16 @@ async fn a_held_claim_is_answered_within_milliseconds_of_new_work() {
     });
     assert_eq!(leases.len(), 1);
     assert!(asked.elapsed() < Duration::from_secs(1), "woken after {:?}", asked.elapsed());
+}
+
+#[tokio::test]
+async fn a_task_that_an_older_configuration_had_is_judged_by_what_it_said_then() {
+    let house = House::new().await;
+    let definition = sample::task("noop", "retry: never").definition();
+    let old = house.app().store.task_version("noop", &definition).await.unwrap();
+    assert!(house.app().tasks.known(old).is_none());
+    house.app().tasks.catch_up().await.unwrap();
+    assert_eq!(house.app().tasks.known(old).unwrap().definition(), definition);
 }
 
 #[tokio::test]
