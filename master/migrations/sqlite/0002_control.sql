@@ -23,7 +23,7 @@ CREATE TABLE workers (
 );
 
 CREATE TABLE mode (
-    one INTEGER PRIMARY KEY DEFAULT 1 CHECK (one = 1),
+    one INTEGER PRIMARY KEY CHECK (one = 1),
     mode TEXT NOT NULL CHECK (mode IN ('active', 'draining', 'idle')),
     set_by TEXT NOT NULL,
     reason TEXT NOT NULL,
@@ -33,8 +33,8 @@ CREATE TABLE mode (
     finish_through INTEGER, -- jobs.seq: what came up to here still runs while draining
     CHECK (mode = 'draining' OR (deadline IS NULL AND finish_through IS NULL))
 );
-INSERT INTO mode (mode, set_by, reason, since)
-VALUES ('active', 'setup', 'a new installation', CAST(unixepoch('subsec') * 1000000 AS INTEGER));
+INSERT INTO mode (one, mode, set_by, reason, since)
+VALUES (1, 'active', 'setup', 'a new installation', CAST(unixepoch('subsec') * 1000000 AS INTEGER));
 
 -- Each time of being idle, with the position of every recorder at both edges (JSON).
 CREATE TABLE windows (
@@ -51,7 +51,7 @@ CREATE UNIQUE INDEX windows_open ON windows ((resumed_at IS NULL)) WHERE resumed
 
 -- The epoch is the fence of every transaction; it only grows.
 CREATE TABLE site (
-    one INTEGER PRIMARY KEY DEFAULT 1 CHECK (one = 1),
+    one INTEGER PRIMARY KEY CHECK (one = 1),
     active TEXT NOT NULL,
     epoch INTEGER NOT NULL CHECK (epoch >= 1)
 );

@@ -11,7 +11,7 @@ use super::{Result, Store, audit};
 /// Reads the epoch to serve; the first master of a new database makes its site the active one.
 pub(super) async fn enter(db: &Db, site: &str) -> Result<i64> {
     on_write!(db, |pool| {
-        sqlx::query("INSERT INTO site (active, epoch) VALUES ($1, 1) ON CONFLICT (one) DO NOTHING")
+        sqlx::query("INSERT INTO site (one, active, epoch) VALUES (1, $1, 1) ON CONFLICT (one) DO NOTHING")
             .bind(site)
             .execute(pool)
             .await?;

@@ -1,7 +1,7 @@
 //! Making jobs: each key once, whoever asks and however often.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use model::intake::JobAnswer;
 use model::{JobId, JobState, NewJob, Policy, Span};
@@ -160,9 +160,8 @@ async fn events_of(work: &mut Work, candidates: &[Candidate]) -> Result<HashMap<
 
 /// Makes the jobs whose key is new, and queues them; the first of several with one key counts.
 pub(super) async fn append(work: &mut Work, sets: &Sets, mut wanted: Vec<Wanted<'_>>) -> Result<Answers> {
-    // In the order of their keys, so that two batches wait for each other instead of both.
-    wanted.sort_by_key(|w| w.admitted.job.key);
-    wanted.dedup_by_key(|w| w.admitted.job.key);
+    let mut keys = HashSet::new();
+    wanted.retain(|w| keys.insert(w.admitted.job.key));
     let mut answers: HashMap<JobId, JobAnswer> = HashMap::new();
     wanted.retain(|w| match unfit(&w.admitted.job) {
         Some(reason) => {
@@ -198,7 +197,9 @@ fn unfit(job: &NewJob) -> Option<String> {
 /// Gives back the ids that were new.
 ///
 /// PostgreSQL takes typed arrays and queues in the same statement; SQLite has no INSERT inside a SELECT, so it takes
-/// JSON and queues what the first statement made.
+/// JSON and queues what the first statement made. On both the numbers follow the order of the batch; PostgreSQL inserts
+/// in the order of the keys all the same, so that of two batches with the same keys one waits for the other, and not
+/// both.
 async fn insert(work: &mut Work, sets: &Sets, wanted: &[Wanted<'_>]) -> Result<Vec<Uuid>> {
     let now = work.now.0;
     let rank = |w: &Wanted<'_>| now.saturating_sub(i64::from(w.admitted.job.priority) * PRIORITY_STEP.micros());
@@ -211,14 +212,18 @@ async fn insert(work: &mut Work, sets: &Sets, wanted: &[Wanted<'_>]) -> Result<V
                 wanted.iter().map(of).collect()
             }
             Ok(sqlx::query_scalar(
-                "WITH made AS (
-                     INSERT INTO jobs (id, task, item, item_type, arch, rule, priority, needs, rank, task_version,
+                "WITH numbered AS MATERIALIZED (
+                     SELECT nextval(pg_get_serial_sequence('jobs', 'seq')), u.* FROM unnest($1::uuid[], $2::text[],
+                         $3::text[], $4::text[], $5::text[], $6::text[], $7::int[], $8::int[], $9::bigint[],
+                         $10::bigint[], $11::text[], $12::bigint[], $13::text[], $14::text[], $15::bigint[],
+                         $16::bigint[], $17::bigint[], $18::text[], $19::text[], $20::uuid[]) AS u (id)),
+                 made AS (
+                     INSERT INTO jobs (seq, id, task, item, item_type, arch, rule, priority, needs, rank, task_version,
                          params, event, event_id, recorder, recorded_at, generation, expires_at, supersede_key,
                          supersede_policy, rerun_of, created_at)
-                     SELECT g.*, $21 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
-                         $7::int[], $8::int[], $9::bigint[], $10::bigint[], $11::text[], $12::bigint[], $13::text[],
-                         $14::text[], $15::bigint[], $16::bigint[], $17::bigint[], $18::text[], $19::text[],
-                         $20::uuid[]) AS g
+                     
+                     OVERRIDING SYSTEM VALUE SELECT n.*, $21 FROM numbered n ORDER BY n.id
+
                      ON CONFLICT (id) DO NOTHING
                      RETURNING seq, id, needs, rank, expires_at),
                  queue AS (
