@@ -53,3 +53,35 @@ impl Default for Tokens {
         Tokens { file: "/etc/taskotron/tokens".into() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../taskotron.example.toml");
+
+    #[test]
+    fn the_example_is_what_it_claims() {
+        assert_eq!(toml::from_str::<Settings>(EXAMPLE).unwrap(), Settings::default());
+    }
+
+    /// The example with everything in force that it only shows.
+    fn with_all_shown() -> String {
+        let is_setting = |line: &str| {
+            line.strip_prefix('#').is_some_and(|rest| rest.starts_with(|c: char| c == '[' || c.is_ascii_lowercase()))
+        };
+        EXAMPLE.lines().map(|line| if is_setting(line) { &line[1..] } else { line }).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn what_the_example_only_shows_can_be_used_and_nothing_is_left_out() {
+        let all = with_all_shown();
+        let settings = toml::from_str::<Settings>(&all).unwrap();
+        assert_eq!(settings.trigger.amqp.as_ref().map(|amqp| amqp.prefetch), Some(500));
+        let table: toml::Table = toml::from_str(&all).unwrap();
+        let shown: Vec<_> = leaves("", &toml::Value::Table(table)).into_iter().map(|(key, _)| key).collect();
+        for (key, _) in leaves("", &toml::Value::try_from(settings).unwrap()) {
+            assert!(shown.contains(&key), "{key} is not in the example");
+        }
+    }
+}

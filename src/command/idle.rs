@@ -158,7 +158,7 @@ impl Progress {
     fn tell(&mut self, view: &ModeView) {
         let mut text = format!("(running: {}; queued: {}; outbox: {})", view.running, view.queued, view.outbox);
         if let Some(what) = view.waiting_for.first() {
-            text += &format!(" waiting for {}", harmless(what));
+            text += &format!(": {}", harmless(what));
         }
         if view.waiting_for.len() > 1 {
             text += &format!(" and {} more", view.waiting_for.len() - 1);

@@ -1,0 +1,109 @@
+//! What the programs say and end with where no master is needed.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// A program in an empty folder, away from any settings and any running `up`.
+fn program(path: &str, home: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(path);
+    command.args(arguments).env_clear().env("XDG_RUNTIME_DIR", home).current_dir(home).stdin(Stdio::null());
+    command
+}
+
+fn taskotron(home: &Path, arguments: &[&str]) -> Output {
+    program(env!("CARGO_BIN_EXE_taskotron"), home, arguments).output().unwrap()
+}
+
+/// `jobrunner` with a master that nobody is, at a port that nobody may listen on.
+fn jobrunner(home: &Path, arguments: &[&str]) -> Output {
+    let mut command = program(env!("CARGO_BIN_EXE_jobrunner"), home, arguments);
+    command.env("TASKOTRON_URL", "http://127.0.0.1:1").output().unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn the_exit_codes_are_listed_and_kept() {
+    let home = tempfile::tempdir().unwrap();
+    let listed = taskotron(home.path(), &["help", "exit-codes"]);
+    assert_eq!(text(&listed.stdout).lines().count(), 12);
+    for (arguments, expected) in [
+        (&["status"][..], 6),
+        (&["status", "--url", "http://127.0.0.1:1"], 6),
+        (&["status", "--url", "nonsense"], 2),
+        (&["idle"], 2),
+        (&["idle", "-m", " ", "--url", "http://127.0.0.1:1"], 2),
+        (&["nonsense"], 2),
+        (&["help", "nonsense"], 2),
+        (&["rules", "check", "nowhere"], 2),
+        (&["--settings", "nowhere.toml", "config", "show"], 2),
+        (&["config", "show", "--origin"], 0),
+        (&["token", "list"], 2),
+        (&["completion", "bash"], 0),
+    ] {
+        let output = taskotron(home.path(), arguments);
+        assert_eq!(code(&output), expected, "{arguments:?}: {}", text(&output.stderr));
+        assert!(expected == 0 || output.stdout.is_empty(), "{arguments:?} prints an error where data belongs");
+    }
+}
+
+#[test]
+fn a_token_is_made_listed_and_never_written_down() {
+    let home = tempfile::tempdir().unwrap();
+    let create = ["token", "create", "--role", "worker", "--name", "qa04", "--file", "tokens", "-m", "a new host"];
+    let made = taskotron(home.path(), &create);
+    assert_eq!(code(&made), 0, "{}", text(&made.stderr));
+    let file = std::fs::read_to_string(home.path().join("tokens")).unwrap();
+    assert!(file.contains(": a new host\n") && !file.contains(text(&made.stdout).trim()));
+    let listed = taskotron(home.path(), &["token", "list", "--file", "tokens", "-o", "csv"]);
+    assert_eq!(text(&listed.stdout), "name,role,expires\nqa04,worker,\n");
+}
+
+#[test]
+fn what_is_no_job_log_is_refused_before_anything_is_asked() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("bad.csv"), "a,b\n1,2\n").unwrap();
+    std::fs::write(home.path().join("good.csv"), "item,item_type,task,arch\ni,k,t,noarch\n").unwrap();
+    for arguments in [&["bad.csv"][..], &["good.csv", "bad.csv"], &["absent.csv"], &["--rate", "fast", "good.csv"]] {
+        assert_eq!(code(&jobrunner(home.path(), arguments)), 2, "{arguments:?}");
+    }
+    assert!(!home.path().join("good.csv.receipt.json").exists());
+}
+
+#[test]
+fn a_job_log_without_rows_is_done_and_an_unreachable_master_is_told_in_the_receipt() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("empty.csv"), "item,item_type,task,arch\n").unwrap();
+    let empty = jobrunner(home.path(), &["--json", "empty.csv"]);
+    assert_eq!(code(&empty), 0, "{}", text(&empty.stderr));
+    let zero = r#"{"rows":0,"submitted":0,"exists":0,"expired":0,"refused":0,"invalid":0,"left":0}"#;
+    assert_eq!(text(&empty.stdout).trim(), zero);
+
+    std::fs::write(home.path().join("jobs.csv"), "item,item_type,task,arch\ni,k,t,noarch\nj,k,,noarch\n").unwrap();
+    let unreachable = jobrunner(home.path(), &["jobs.csv"]);
+    assert_eq!(code(&unreachable), 6, "{}", text(&unreachable.stderr));
+    let last = text(&unreachable.stdout).lines().last().unwrap();
+    assert_eq!(last, "jobs.csv: 2 rows: submitted 0; exists 0; expired 0; refused 0; invalid 1; left 1");
+    let receipt = std::fs::read(home.path().join("jobs.csv.receipt.json")).unwrap();
+    let receipt: serde_json::Value = serde_json::from_slice(&receipt).unwrap();
+    assert_eq!((&receipt["exit"], &receipt["stopped"]["line"]), (&6.into(), &2.into()));
+}
+
+#[test]
+fn a_job_log_may_come_through_a_pipe() {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = program(env!("CARGO_BIN_EXE_jobrunner"), home.path(), &["-"]);
+    command.env("TASKOTRON_URL", "http://127.0.0.1:1").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"item;item_type;task\r\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(code(&output), 0);
+    assert!(text(&output.stdout).starts_with("-: 0 rows: "));
+}
