@@ -45,7 +45,8 @@ pub struct Moment {
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (at, text) = (self.at, self.at.to_seconds());
-        write!(f, "<time datetime=\"{at}\" title=\"{text} UTC\">{text} · {}</time>", age(at, self.now))
+        let age = age(at, self.now);
+        write!(f, "<time datetime=\"{at}\" title=\"{text} UTC\"><span class=\"roomy\">{text} · </span>{age}</time>")
     }
 }
 
