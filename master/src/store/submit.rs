@@ -221,9 +221,7 @@ async fn insert(work: &mut Work, sets: &Sets, wanted: &[Wanted<'_>]) -> Result<V
                      INSERT INTO jobs (seq, id, task, item, item_type, arch, rule, priority, needs, rank, task_version,
                          params, event, event_id, recorder, recorded_at, generation, expires_at, supersede_key,
                          supersede_policy, rerun_of, created_at)
-                     
                      OVERRIDING SYSTEM VALUE SELECT n.*, $21 FROM numbered n ORDER BY n.id
-
                      ON CONFLICT (id) DO NOTHING
                      RETURNING seq, id, needs, rank, expires_at),
                  queue AS (

@@ -11,13 +11,12 @@ use sqlx::Connection as _;
 
 use crate::bed::{Bed, SITE, TERM, act, claim, decide, fit, passed, worker, worker_with};
 
-/// A moment that is long enough for a statement to have begun to wait.
+/// Returns once so many connections to this database wait for a lock.
 async fn waiting_for_the_lock(bed: &Bed, n: i64) {
     let mut observer = bed.raw().await;
     for _ in 0..500 {
         let waiting: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
-             WHERE d.datname = current_database() AND NOT granted",
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
         )
         .fetch_one(&mut observer)
         .await
