@@ -102,7 +102,7 @@ async fn unqueue(work: &mut Work, seq: i64) -> Result<Option<i32>> {
     for sql in
         ["DELETE FROM waiting WHERE job = $1 RETURNING attempt", "DELETE FROM queued WHERE job = $1 RETURNING attempt"]
     {
-        let attempt = on_tx!(&mut work.tx, |conn| { sqlx::query_scalar(sql).bind(seq).fetch_optional(conn).await? });
+        let attempt = on_tx!(&mut work.tx, |conn| sqlx::query_scalar(sql).bind(seq).fetch_optional(conn).await?);
         if attempt.is_some() {
             return Ok(attempt);
         }

@@ -271,6 +271,6 @@ async fn become_idle(work: &mut Work) -> Result<()> {
 /// The number of the next event of every recorder, as JSON.
 async fn positions(work: &mut Work) -> Result<String> {
     let rows: Vec<(String, i64)> =
-        on_tx!(&mut work.tx, |conn| { sqlx::query_as("SELECT recorder, next FROM triggers").fetch_all(conn).await? });
+        on_tx!(&mut work.tx, |conn| sqlx::query_as("SELECT recorder, next FROM triggers").fetch_all(conn).await?);
     Ok(json!(rows.into_iter().collect::<BTreeMap<_, _>>()).to_string())
 }
