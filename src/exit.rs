@@ -109,7 +109,7 @@ pub struct Failure {
 
 impl Failure {
     /// As an error of a command.
-    pub fn new(exit: Exit, message: impl Into<String>) -> anyhow::Error {
+    pub fn error(exit: Exit, message: impl Into<String>) -> anyhow::Error {
         anyhow::Error::new(Failure { exit, message: message.into() })
     }
 }
@@ -129,7 +129,7 @@ pub trait OrExit<T> {
 
 impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
     fn or_exit(self, exit: Exit) -> anyhow::Result<T> {
-        self.map_err(|e| Failure::new(exit, format!("{:#}", e.into())))
+        self.map_err(|e| Failure::error(exit, format!("{:#}", e.into())))
     }
 }
 
@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(of(wrap(refused(403))), Exit::Refused);
         assert_eq!(of(wrap(refused(409))), Exit::Conflict);
         assert_eq!(of(wrap(refused(404))), Exit::Usage);
-        assert_eq!(of(Failure::new(Exit::Stopped, "x").context("y")), Exit::Stopped);
+        assert_eq!(of(Failure::error(Exit::Stopped, "x").context("y")), Exit::Stopped);
         assert_eq!(of(anyhow::anyhow!("anything")), Exit::NotReached);
     }
 

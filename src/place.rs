@@ -67,7 +67,7 @@ impl Options {
         let given = given.transpose().context("the master's address is no URL").or_exit(Exit::Usage)?;
         let url = given.or_else(|| settings.url.clone()).or_else(|| note.as_ref().map(|n| n.url.clone()));
         let Some(url): Option<Url> = url else {
-            return Err(Failure::new(
+            return Err(Failure::error(
                 Exit::CannotTell,
                 "no master is known here: set TASKOTRON_URL, or start one with 'taskotron up'",
             ));

@@ -11,7 +11,7 @@ mod sheet;
 mod submit;
 mod tally;
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -121,6 +121,8 @@ async fn replay(checked: Checked, manner: &Manner, arguments: &Arguments) -> any
     let mut receipt = receipt_path(&sheet, arguments).and_then(|path| begin_receipt(path, &opening));
     let mut tally = Tally::of_rows(rows);
     let mut out = BufWriter::new(io::stdout());
+    // Somebody waits for the next line; a file does not.
+    let watched = io::stdout().is_terminal() || manner.rate.is_some();
     let (mut named, mut spoken) = (0, Instant::now());
     let header = sheet.header().to_vec();
     let tell = |line: u64, answer: Answer| {
@@ -130,6 +132,9 @@ async fn replay(checked: Checked, manner: &Manner, arguments: &Arguments) -> any
         }
         if !arguments.json {
             writeln!(out, "{name}:{line}: {answer}")?;
+            if watched {
+                out.flush()?;
+            }
         } else if answer.is_error() {
             named += 1;
             if named <= NAMED {
@@ -156,7 +161,7 @@ async fn replay(checked: Checked, manner: &Manner, arguments: &Arguments) -> any
         None => None,
     };
     if let Some(stop) = &stop {
-        eprintln!("{name}: stopped before line {}: {}", stop.line, stop.reason);
+        eprintln!("{name}: stopped at line {}: {}", stop.line, stop.reason);
         eprintln!("{name}: run it again to go on; what was submitted is recognised and adds nothing");
     }
     if !arguments.json {
@@ -225,7 +230,7 @@ pub fn command() -> clap::Command {
 /// A receipt has one file to speak of.
 fn one_receipt(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.receipt.is_some() && arguments.files.len() > 1 {
-        return Err(Failure::new(Exit::Usage, "--receipt names one file, and several job logs were given"));
+        return Err(Failure::error(Exit::Usage, "--receipt names one file, and several job logs were given"));
     }
     Ok(())
 }

@@ -170,7 +170,7 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
             std::io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege: choose another with --listen",
             _ => "; choose another address with --listen",
         };
-        Failure::new(Exit::Refused, format!("{e}{what}"))
+        Failure::error(Exit::Refused, format!("{e}{what}"))
     })
 }
 

@@ -12,7 +12,7 @@ pub fn files(path: &Path) -> anyhow::Result<Vec<(String, String)>> {
     let mut files = Vec::new();
     collect(path, true, &mut files).with_context(|| format!("cannot read the configuration {}", path.display()))?;
     if files.is_empty() {
-        return Err(Failure::new(Exit::Usage, format!("there is no *.yml or *.yaml below {}", path.display())));
+        return Err(Failure::error(Exit::Usage, format!("there is no *.yml or *.yaml below {}", path.display())));
     }
     files.sort_unstable();
     Ok(files)
@@ -21,7 +21,7 @@ pub fn files(path: &Path) -> anyhow::Result<Vec<(String, String)>> {
 /// The configuration in a folder; what is wrong with it is told whole.
 pub fn read(path: &Path) -> anyhow::Result<Configuration> {
     Configuration::parse(&files(path).or_exit(Exit::Usage)?).map_err(|faults| {
-        Failure::new(Exit::Usage, format!("the configuration {} is wrong:\n{faults}", path.display()))
+        Failure::error(Exit::Usage, format!("the configuration {} is wrong:\n{faults}", path.display()))
     })
 }
 

@@ -43,9 +43,9 @@ impl Help {
         command.build();
         let mut found = &mut command;
         for word in &self.topic {
-            found = found
-                .find_subcommand_mut(word)
-                .ok_or_else(|| Failure::new(Exit::Usage, format!("there is no command '{}'", self.topic.join(" "))))?;
+            found = found.find_subcommand_mut(word).ok_or_else(|| {
+                Failure::error(Exit::Usage, format!("there is no command '{}'", self.topic.join(" ")))
+            })?;
         }
         write!(out, "{}", found.render_long_help())?;
         Ok(Exit::Reached)

@@ -139,7 +139,7 @@ async fn watch(
             Err(ClientError::Unavailable(why)) if seen.elapsed() < PATIENCE => progress.tell_away(&why),
             Err(e) => {
                 let exit = Exit::of_client(&e);
-                return Err(Failure::new(
+                return Err(Failure::error(
                     exit,
                     format!("cannot tell whether the system is idle: {e}; idling was asked for"),
                 ));

@@ -226,7 +226,7 @@ impl Log {
         };
         let mut out = std::io::stdout();
         let mut printed = 0;
-        let broken = |e: reqwest::Error| Failure::new(Exit::CannotTell, format!("the log broke off: {e}"));
+        let broken = |e: reqwest::Error| Failure::error(Exit::CannotTell, format!("the log broke off: {e}"));
         while let Some(bytes) = response.chunk().await.map_err(broken)? {
             printed += bytes.len() as u64;
             if out.is_terminal() {
@@ -262,9 +262,9 @@ impl Change {
                     listing.add(vec![Again { id: job, rerun_of: id }])?
                 }
                 JobAnswer::Refused { reason } => {
-                    return Err(Failure::new(Exit::NotReached, format!("job {id}: {reason}")));
+                    return Err(Failure::error(Exit::NotReached, format!("job {id}: {reason}")));
                 }
-                JobAnswer::Expired => return Err(Failure::new(Exit::NotReached, format!("job {id} has expired"))),
+                JobAnswer::Expired => return Err(Failure::error(Exit::NotReached, format!("job {id} has expired"))),
             }
         }
         listing.finish()?;

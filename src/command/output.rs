@@ -130,7 +130,7 @@ pub fn one<T: Serialize>(format: Format, thing: &T, people: impl FnOnce(&T) -> S
             serde_json::to_writer(&mut out, thing).map_err(io::Error::from)?;
             Ok(writeln!(out)?)
         }
-        Format::Csv => Err(crate::exit::Failure::new(
+        Format::Csv => Err(crate::exit::Failure::error(
             crate::exit::Exit::Usage,
             "this is one thing and no list: -o csv has no form for it; use -o json",
         )),

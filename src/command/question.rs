@@ -58,7 +58,7 @@ pub async fn pages<T: Listed + DeserializeOwned>(
 /// Reasons are for those who come after: one that says nothing is refused.
 pub fn reason(text: &str) -> anyhow::Result<String> {
     match text.trim() {
-        "" => Err(Failure::new(Exit::Usage, "the reason is empty: say why, for those who come after")),
+        "" => Err(Failure::error(Exit::Usage, "the reason is empty: say why, for those who come after")),
         text => Ok(text.to_owned()),
     }
 }

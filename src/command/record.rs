@@ -95,5 +95,5 @@ fn failure(error: RecordError) -> anyhow::Error {
         RecordError::Io(e) if e.kind() == io::ErrorKind::NotFound => Exit::Usage,
         RecordError::Io(_) | RecordError::Ended(_) => Exit::NotReached,
     };
-    Failure::new(exit, error.to_string())
+    Failure::error(exit, error.to_string())
 }

@@ -46,7 +46,7 @@ impl Resume {
         let resumed = client.post("/api/v1/resume", &ResumeRequest { dry_run: false, ..request }).await;
         let resumed: Resumed = resumed.map_err(|e| match e {
             // Too much waits: that is a question to the operator, not a conflict with somebody.
-            ClientError::Refused { status: 409, detail } => Failure::new(Exit::Refused, detail),
+            ClientError::Refused { status: 409, detail } => Failure::error(Exit::Refused, detail),
             e => e.into(),
         })?;
         output::one(session.format, &resumed, |resumed| idle::sentence(&resumed.mode))?;

@@ -119,7 +119,7 @@ impl Check {
             Ok(configuration) => configuration,
             Err(faults) => {
                 let n = faults.0.len();
-                return Err(Failure::new(Exit::NotReached, format!("{n} faults in {}\n{faults}", dir.display())));
+                return Err(Failure::error(Exit::NotReached, format!("{n} faults in {}\n{faults}", dir.display())));
             }
         };
         let failures = configuration.check();

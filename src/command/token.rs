@@ -96,7 +96,7 @@ impl Create {
     fn run(self, session: &Session) -> anyhow::Result<Exit> {
         let reason = question::reason(&self.reason)?.replace(char::is_control, " ");
         if self.name.is_empty() || self.name.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return Err(Failure::new(Exit::Usage, "the name is one word without spaces"));
+            return Err(Failure::error(Exit::Usage, "the name is one word without spaces"));
         }
         let file = token_file(session, self.file)?;
         let (secret, now) = (Secret::random(), clock::now());

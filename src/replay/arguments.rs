@@ -10,8 +10,8 @@ use crate::place;
 use super::select::Rate;
 
 const AFTER: &str = "\
-A job log is what a trigger writes as jobs.csv, what 'taskotron record' and 'taskotron missed' write, or a table made by
-hand with at least the columns item, item_type, task and arch. Commas or semicolons, any line ending, with or without a
+A job log is what a trigger writes as jobs.csv, what 'taskotron record' writes, or a table made by hand with at least the
+columns item, item_type, task and arch. Commas or semicolons, any line ending, with or without a
 header; other columns are ignored.
 
 Every file is read whole and checked before anything is submitted. A job is named by its key: running a file again, twice

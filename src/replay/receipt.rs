@@ -42,7 +42,7 @@ pub struct Closing {
 /// Where and why a run stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Stopped {
-    /// The line of the first row that no answer is known of.
+    /// The line of the row at which it stopped: rows without an answer may begin there.
     pub line: u64,
     pub reason: String,
 }

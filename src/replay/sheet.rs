@@ -62,7 +62,7 @@ impl Sheet {
                 "{name} is no job log: its first line names no columns item, item_type and task, and has neither 4 nor \
                  18 of them; nothing was submitted"
             );
-            return Err(Failure::new(Exit::Usage, message));
+            return Err(Failure::error(Exit::Usage, message));
         };
         file.rewind()?;
         Ok(Sheet { name: name.to_owned(), path, file, layout })

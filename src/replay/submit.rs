@@ -44,6 +44,7 @@ pub struct Manner {
 #[derive(Clone, Debug)]
 pub struct Stop {
     pub exit: Exit,
+    /// The line of the row that was the last, or the first without an answer.
     pub line: u64,
     pub reason: String,
 }
@@ -184,8 +185,8 @@ impl Manner {
             match known.or_else(|| answers.next()) {
                 Some(answer) => {
                     if self.stop_on_error && answer.is_error() {
-                        let reason = format!("line {line} is an error, and --stop-on-error was given");
-                        stop = Some(Stop { exit: Exit::Stopped, line: line + 1, reason });
+                        let reason = "the row is in error, and --stop-on-error was given".to_owned();
+                        stop = Some(Stop { exit: Exit::Stopped, line, reason });
                     }
                     tell(line, answer)?;
                 }
@@ -194,7 +195,7 @@ impl Manner {
             }
         }
         if stop.is_none() && self.interrupted.is_cancelled() {
-            stop = Some(Stop { exit: Exit::Stopped, line: last + 1, reason: "interrupted".to_owned() });
+            stop = Some(Stop { exit: Exit::Stopped, line: last, reason: "interrupted".to_owned() });
         }
         Ok(stop)
     }

@@ -158,13 +158,13 @@ impl Layers {
         let all: Vec<_> = suspects.map(|(_, origin)| origin.to_string()).collect();
         let from = if named.is_empty() { all } else { named };
         let from = if from.is_empty() { String::new() } else { format!(" ({})", from.join(", ")) };
-        Failure::new(Exit::Usage, format!("the settings are wrong: {}{}{from}", message.trim_end(), hint(message)))
+        Failure::error(Exit::Usage, format!("the settings are wrong: {}{}{from}", message.trim_end(), hint(message)))
     }
 }
 
 fn wrong_file(path: &Path, error: &toml::de::Error) -> anyhow::Error {
     let hint = hint(error.message());
-    Failure::new(
+    Failure::error(
         Exit::Usage,
         format!("the settings {} are wrong: {}{hint}", path.display(), error.to_string().trim_end()),
     )

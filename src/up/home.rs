@@ -31,7 +31,7 @@ impl Home {
         let file = file.with_context(cannot).or_exit(Exit::Usage)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(Home { dir, note: None, _lock: lock }),
-            Err((_, Errno::EWOULDBLOCK)) => Err(Failure::new(
+            Err((_, Errno::EWOULDBLOCK)) => Err(Failure::error(
                 Exit::Conflict,
                 format!("another 'taskotron up' uses {}: stop it, or name another folder with --data", dir.display()),
             )),
