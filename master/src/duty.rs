@@ -136,7 +136,8 @@ async fn leases(app: App, holder: String, stop: CancellationToken) {
             Err(error) => Err(error),
         };
         voice.heard(did);
-        if !pause(SECOND, None, &stop).await {
+        // A look that came later than half a term would take itself for the first one after an outage.
+        if !pause(SECOND.min(app.settings.lease_term.0 / 4), None, &stop).await {
             return held.leave(&app).await;
         }
     }
