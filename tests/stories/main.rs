@@ -4,3 +4,8 @@
 mod kit;
 
 mod kit_proof;
+
+mod broker;
+mod installation;
+
+mod kill;
