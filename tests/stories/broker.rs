@@ -3,7 +3,7 @@
 use lapin::options::{
     BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
 };
-use lapin::types::{FieldTable, ShortString};
+use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
 use tokio::runtime::Runtime;
 
@@ -31,21 +31,21 @@ impl Publisher {
 
     /// A durable topic exchange and a durable queue that gets everything of it, both of one name.
     pub fn declare(&self, name: &str) {
-        let (exchange, durable) = (ShortString::from(name), true);
         self.runtime.block_on(async {
-            let how = ExchangeDeclareOptions { durable, ..Default::default() };
-            let made = self.channel.exchange_declare(exchange.clone(), ExchangeKind::Topic, how, FieldTable::default());
+            let how = ExchangeDeclareOptions { durable: true, ..Default::default() };
+            let made = self.channel.exchange_declare(name.into(), ExchangeKind::Topic, how, FieldTable::default());
             made.await.unwrap();
-            let how = QueueDeclareOptions { durable, ..Default::default() };
-            self.channel.queue_declare(exchange.clone(), how, FieldTable::default()).await.unwrap();
-            let bound = self.channel.queue_bind(
-                exchange.clone(),
-                exchange,
-                "#".into(),
-                QueueBindOptions::default(),
-                FieldTable::default(),
-            );
-            bound.await.unwrap();
+        });
+        self.declare_queue(name, name);
+    }
+
+    /// A durable queue that gets everything of an exchange.
+    pub fn declare_queue(&self, exchange: &str, queue: &str) {
+        self.runtime.block_on(async {
+            let how = QueueDeclareOptions { durable: true, ..Default::default() };
+            self.channel.queue_declare(queue.into(), how, FieldTable::default()).await.unwrap();
+            let (how, arguments) = (QueueBindOptions::default(), FieldTable::default());
+            self.channel.queue_bind(queue.into(), exchange.into(), "#".into(), how, arguments).await.unwrap();
         });
     }
 
