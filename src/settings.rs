@@ -61,8 +61,16 @@ mod tests {
     const EXAMPLE: &str = include_str!("../taskotron.example.toml");
 
     #[test]
-    fn the_example_is_what_it_claims() {
+    fn the_example_changes_nothing_and_shows_the_defaults() {
         assert_eq!(toml::from_str::<Settings>(EXAMPLE).unwrap(), Settings::default());
+        let shown: Vec<_> = leaves("", &toml::Value::Table(toml::from_str(&with_all_shown()).unwrap()));
+        let default = leaves("", &toml::Value::try_from(Settings::default()).unwrap());
+        // These depend on the machine.
+        let own = ["worker.name", "worker.slots", "worker.labels"];
+        let empty = toml::Value::Table(toml::Table::new());
+        for (key, value) in default.iter().filter(|(key, value)| !own.contains(&key.as_str()) && *value != empty) {
+            assert!(shown.iter().any(|(k, v)| k == key && v == value), "{key} is not shown as {value:?}");
+        }
     }
 
     /// The example with everything in force that it only shows.

@@ -67,10 +67,7 @@ struct Seen {
 fn stops(mode: &ModeRow, jobs: &JobCounts, workers: &[WorkerView], seen: &Seen) -> Vec<Stop> {
     let mut stops = Vec::new();
     if seen.site.active != seen.here {
-        stops.push(Stop {
-            undo: Some(format!("taskotron site activate {}", seen.here)),
-            ..stop(format!("site {} is passive: {} is the active one", seen.here, seen.site.active))
-        });
+        stops.push(stop(format!("site {} is passive: {} is the active one", seen.here, seen.site.active)));
     }
     match mode.mode {
         Mode::Active => {}
