@@ -8,4 +8,6 @@ mod kit_proof;
 mod broker;
 mod installation;
 
+mod bus;
 mod kill;
+mod replay;
