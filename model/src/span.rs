@@ -39,9 +39,17 @@ impl Span {
     }
 }
 
+/// Units in microseconds, and how they are written.
+const UNITS: [(i64, &str); 6] =
+    [(86_400_000_000, "d"), (3_600_000_000, "h"), (60_000_000, "m"), (1_000_000, "s"), (1_000, "ms"), (1, "us")];
+
+/// In the largest unit that measures it exactly: what was written as `400d` is shown as that.
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", humantime::format_duration(self.0))
+        match (self.micros(), UNITS.iter().find(|(unit, _)| self.micros() % unit == 0)) {
+            (0, _) | (_, None) => f.write_str("0s"),
+            (n, Some((unit, name))) => write!(f, "{}{name}", n / unit),
+        }
     }
 }
 
@@ -66,5 +74,19 @@ impl Serialize for Span {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Span, D::Error> {
         String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_shown_as_it_was_written() {
+        for text in ["0s", "400d", "15m", "90s", "250ms", "7us", "25h"] {
+            assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
+        }
+        assert_eq!("1h 30m".parse::<Span>().unwrap().to_string(), "90m");
+        assert!("soon".parse::<Span>().is_err());
     }
 }
