@@ -16,6 +16,9 @@ use crate::kit::{Story, http, ports, secs, until};
 /// How long a debug build may take to start on a busy machine, or to answer.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Milliseconds that a sync of the event log takes where power is cut: what is done before it is over shows.
+const SLOW_DISK: &str = "30";
+
 /// The most rows that a listing gives at once.
 const ROWS: usize = 1000;
 
@@ -58,6 +61,7 @@ impl Installation {
         up.args(["--listen", &format!("127.0.0.1:{}", self.port)]);
         if let Some(shim) = &self.shim {
             shim.hold(&mut up, "events.jsonl");
+            up.env("UNSYNCED_DELAY_MS", SLOW_DISK);
         }
         self.up = Some(self.story.start("up", up));
     }

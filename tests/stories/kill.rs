@@ -213,7 +213,9 @@ impl Play {
         let of_outside = "/api/v1/jobs?state=running&task=slow&worker=outside";
         let job = until(PATIENCE, "the second worker to run a slow job", || {
             let held = self.site.look(of_outside)?;
-            held["items"][0]["id"].as_str().ok_or("none yet")?;
+            let Some(_) = held["items"][0]["id"].as_str() else {
+                return Err(format!("none yet: {}", self.site.look("/api/v1/status")?));
+            };
             self.outside().signal(Signal::SIGSTOP);
             // What it runs now it keeps, unless its report was under way.
             let held = self.site.look(of_outside).map_err(|e| {
@@ -290,7 +292,11 @@ fn killed_at_any_moment_it_makes_every_job_once() {
     publish(&play.publisher, &play.queue, "story.one", last);
     until(secs(120), "the last message to arrive", || {
         let jobs = play.site.look(&format!("/api/v1/jobs?item={last}"))?;
-        jobs["items"].as_array().filter(|items| !items.is_empty()).map(|_| ()).ok_or("not yet".to_owned())
+        jobs["items"]
+            .as_array()
+            .filter(|items| !items.is_empty())
+            .map(|_| ())
+            .ok_or_else(|| format!("{:?}", play.site.look("/api/v1/status")))
     });
     let status = play.site.settled(secs(600));
     assert_all_is_there_once(&play, &status);

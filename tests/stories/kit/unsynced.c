@@ -12,6 +12,8 @@
  * - close does not sync, as in the real world. An orderly exit writes everything,
  *   because a page cache outlives its process; _exit and signals do not.
  * - ftruncate takes effect at once, in the file and in what is held back.
+ * - With UNSYNCED_DELAY_MS a sync takes that long, as on a slow disk: what is
+ *   done too early, before a sync is over, then shows.
  * - A file opened with O_SYNC or O_DSYNC is written through.
  * - copy_file_range and sendfile say EINVAL for such a file; callers fall back
  *   to read and write. sync_file_range promises nothing and does nothing.
@@ -369,11 +371,24 @@ int ftruncate(int fd, off_t length) { return ftruncate64(fd, length); }
 
 /* Syncing. */
 
+static void delay(void)
+{
+    const char *milliseconds = getenv("UNSYNCED_DELAY_MS");
+
+    if (milliseconds)
+        usleep(1000 * atoi(milliseconds));
+}
+
 static int sync_file(int fd, int (*sync)(int))
 {
     struct file *file = take(fd, 0);
     int result = 0;
 
+    if (file && file->first) {
+        give_back();
+        delay();
+        file = take(fd, 0);
+    }
     if (file) {
         result = flush(file);
         give_back();
