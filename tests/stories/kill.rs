@@ -218,17 +218,10 @@ impl Play {
             };
             self.outside().signal(Signal::SIGSTOP);
             // What it runs now it keeps, unless its report was under way.
-            let held = self.site.look(of_outside).map_err(|e| {
-                self.outside().signal(Signal::SIGCONT);
-                e
-            })?;
-            match held["items"][0]["id"].as_str() {
-                Some(job) => Ok(job.to_owned()),
-                None => {
-                    self.outside().signal(Signal::SIGCONT);
-                    Err("it was done just now".to_owned())
-                }
-            }
+            let held = self.site.look(of_outside);
+            let job =
+                held.and_then(|held| held["items"][0]["id"].as_str().map(str::to_owned).ok_or("done by now".into()));
+            job.inspect_err(|_| self.outside().signal(Signal::SIGCONT))
         });
         until(PATIENCE, "the job to be lost and begun anew", || {
             let job = self.site.look(&format!("/api/v1/jobs/{job}"))?;
