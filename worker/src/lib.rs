@@ -33,6 +33,7 @@ mod spawner;
 mod spool;
 mod stop;
 mod upload;
+mod vfork;
 mod workspace;
 
 pub use run::run;

@@ -7,21 +7,15 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-use nix::fcntl::OFlag;
-use nix::sys::prctl;
-use nix::sys::signal::Signal;
-use nix::sys::stat::Mode;
-use nix::unistd::Pid;
 use tokio::sync::oneshot;
 
 use crate::leader::Leader;
+use crate::vfork::{Program, Streams};
 
 /// What to start, and where.
 #[derive(Debug)]
@@ -78,9 +72,9 @@ impl Spawner {
 }
 
 fn start(order: &Order) -> Result<Started, String> {
-    let (program, arguments) = order.argv.split_first().ok_or("the task's `run` is empty")?;
+    let program = order.argv.first().ok_or("the task's `run` is empty")?;
     let record = File::create(&order.record).map_err(|e| format!("cannot write {}: {e}", order.record.display()))?;
-    spawn(order, program, arguments, record).map_err(|e| {
+    spawn(order, &record).map_err(|e| {
         // There is no process, so its record goes; at worst it is found to be void at the next start.
         let _ = fs::remove_file(&order.record);
         match e.kind() {
@@ -92,43 +86,11 @@ fn start(order: &Order) -> Result<Started, String> {
     })
 }
 
-fn spawn(order: &Order, program: &str, arguments: &[String], record: File) -> io::Result<Started> {
+fn spawn(order: &Order, record: &File) -> io::Result<Started> {
     let (output, input) = io::pipe()?;
-    let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .env_clear()
-        .envs(&order.env)
-        .current_dir(&order.folder)
-        .stdin(Stdio::null())
-        .stdout(input.try_clone()?)
-        .stderr(input)
-        .process_group(0);
-    before_exec(&mut command, record);
-    let child = command.spawn()?;
-    let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
+    let nothing = File::open("/dev/null")?;
+    let search = order.env.get("PATH").map_or("", String::as_str);
+    let program = Program::new(&order.argv, order.env.iter(), search, &order.folder)?;
+    let pid = program.start(&Streams { input: nothing.as_fd(), output: input.as_fd() }, record.as_fd())?;
     Ok(Started { leader: Leader::new(pid)?, output: output.into() })
-}
-
-#[expect(unsafe_code, reason = "the parent-death signal can only be asked for between fork and exec")]
-fn before_exec(command: &mut Command, record: File) {
-    let worker = Pid::this();
-    // SAFETY: `announce` makes system calls on memory of its own; it takes no lock and allocates nothing.
-    unsafe {
-        command.pre_exec(move || announce(worker, record.as_fd()));
-    }
-}
-
-/// In the new process: die with the worker, and leave a record by which a later worker finds the group.
-fn announce(worker: Pid, record: BorrowedFd<'_>) -> io::Result<()> {
-    prctl::set_pdeathsig(Signal::SIGKILL)?;
-    // The worker may have died before we asked; then nobody would tell us.
-    if nix::unistd::getppid() != worker {
-        return Err(nix::errno::Errno::ESRCH.into());
-    }
-    let stat = nix::fcntl::open(c"/proc/self/stat", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
-    let mut line = [0; 512];
-    let length = nix::unistd::read(&stat, &mut line)?;
-    nix::unistd::write(record, &line[..length])?;
-    Ok(())
 }
