@@ -1,6 +1,7 @@
 //! Single callers meet in batches: whoever arrives while a batch is being committed is in the next one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -16,6 +17,9 @@ impl<I, O> Clone for Coalesce<I, O> {
         Coalesce { calls: self.calls.clone() }
     }
 }
+
+/// How long a batch may take. A database that has gone away without a word would else hold every later caller up.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The batch that a call was in came to no answer.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +38,11 @@ impl<I: Send + 'static, O: Send + 'static> Coalesce<I, O> {
             let mut batch = Vec::new();
             while waiting.recv_many(&mut batch, most).await > 0 {
                 let (items, callers): (Vec<I>, Vec<_>) = batch.drain(..).unzip();
-                for (caller, answer) in callers.into_iter().zip(operation(items).await) {
+                let Ok(answers) = tokio::time::timeout(PATIENCE, operation(items)).await else {
+                    tracing::error!(callers = callers.len(), "a batch took longer than {PATIENCE:?} and was given up");
+                    continue;
+                };
+                for (caller, answer) in callers.into_iter().zip(answers) {
                     // A caller that has gone away needs no answer.
                     let _ = caller.send(answer);
                 }

@@ -84,7 +84,13 @@ impl Store {
                     Lock::Shared => PG_SHARED,
                     Lock::Exclusive => PG_EXCLUSIVE,
                 };
-                let mut tx = pool.begin_with(begin).await?;
+                // In a task of its own, so that it completes also when the caller goes away in the middle: sqlx rolls a
+                // transaction back that is dropped, but not one that is dropped while it begins.
+                let begun = tokio::spawn({
+                    let pool = pool.clone();
+                    async move { pool.begin_with(begin).await }
+                });
+                let mut tx = begun.await.map_err(|_| sqlx::Error::WorkerCrashed)??;
                 let seen = sqlx::query_as(
                     "SELECT s.epoch, s.active, m.mode, m.finish_through, (SELECT count(*) FROM label_sets),
                             (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
