@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use db::Db;
-use model::Span;
 use model::operator::{Mode, OnDeadline};
+use model::{Span, Time};
 use net::Backoff;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -147,7 +147,23 @@ async fn leases(app: App, holder: String, stop: CancellationToken) {
 #[derive(Default)]
 pub struct Leases {
     /// When leases were last judged. Time in which nobody could renew does not count against a worker.
-    judged: Option<Instant>,
+    judged: Option<Moment>,
+}
+
+/// One moment on both clocks: leases run out by the database's, which can be set and which goes on while a machine is
+/// suspended; the monotonic one does neither.
+#[derive(Clone, Copy)]
+struct Moment {
+    monotonic: Instant,
+    clock: Time,
+}
+
+impl Moment {
+    /// How far the clock that went further has gone since `earlier`.
+    fn since(self, earlier: Moment) -> Span {
+        let ran = self.monotonic.saturating_duration_since(earlier.monotonic);
+        Span(ran).max(self.clock.since(earlier.clock))
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -160,8 +176,8 @@ pub struct LeasesSummary {
 impl Leases {
     pub async fn tick(&mut self, app: &App) -> Result<LeasesSummary> {
         let term = app.settings.lease_term;
-        let now = Instant::now();
-        if self.judged.is_none_or(|judged| now >= judged + term.0 / 2) {
+        let now = Moment { monotonic: Instant::now(), clock: app.store.clock().await? };
+        if self.judged.is_none_or(|judged| now.since(judged).0 >= term.0 / 2) {
             let leases = app.store.grant_full_term(term).await?;
             if leases > 0 {
                 tracing::info!(leases, "running jobs get one full term before their workers are judged");
@@ -271,6 +287,27 @@ async fn tidying(app: App, holder: String, stop: CancellationToken) {
         voice.heard(did);
         if !pause(TIDY, None, &stop).await {
             return held.leave(&app).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_seen_by_whichever_clock_saw_it() {
+        let at = |monotonic: Instant, seconds: i64| Moment { monotonic, clock: Time(seconds * 1_000_000) };
+        let begin = Instant::now();
+        let later = begin + Duration::from_secs(40);
+        let table = [
+            (at(later, 140), 40, "both went on"),
+            (at(begin, 140), 40, "the clock was set, or the machine was suspended"),
+            (at(later, 100), 40, "the clock stood"),
+            (at(later, 20), 40, "the clock was set back"),
+        ];
+        for (now, seconds, what) in table {
+            assert_eq!(now.since(at(begin, 100)), Span::seconds(seconds), "{what}");
         }
     }
 }
