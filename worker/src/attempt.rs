@@ -61,8 +61,9 @@ pub async fn work(bench: &Bench, lease: Lease, mut view: View) -> Parcel {
     let mut upload = Upload::new(bench.master.clone(), lease.token.clone(), log.clone(), 0);
     let outcome = tokio::select! {
         biased;
-        outcome = in_workspace(bench, id, &lease, &mut view.halt, &log) => outcome,
+        // First: where it is time to stop when the workspace is ready, the process must not find out later.
         never = guard(bench, &lease, view.term) => match never {},
+        outcome = in_workspace(bench, id, &lease, &mut view.halt, &log) => outcome,
         never = upload.live() => match never {},
     };
     let Outcome { end, found, ran } = outcome;
@@ -118,7 +119,7 @@ async fn in_workspace(
     .await
 }
 
-/// Starts the process and sees it to its end; the error is the reason why there was none.
+/// Starts the process, unless it is to stop by now, and sees it to its end; the error is the reason why there was none.
 async fn run(
     bench: &Bench,
     id: AttemptId,
@@ -133,6 +134,10 @@ async fn run(
         folder: workspace.folder.clone(),
         record: bench.home.group(id),
     };
+    // To copy a large source takes long, and what must not overlap may be another worker's by now.
+    if let Some(halt) = halt.borrow().clone() {
+        return Ok((Ending::Halted(halt), Duration::ZERO));
+    }
     let started = bench.spawner.start(order).await?;
     let begun = Instant::now();
     let clocks = Clocks {

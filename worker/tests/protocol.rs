@@ -83,6 +83,29 @@ async fn a_cancelled_job_is_stopped_and_reported_as_such() {
     until("none is left", || processes_of(&job).is_empty()).await;
 }
 
+#[test]
+fn a_job_that_is_to_stop_before_its_workspace_is_ready_gets_no_process() {
+    // One thread for what waits for the disk: while the test holds it, a workspace takes as long as the test likes.
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(2).max_blocking_threads(1).enable_all().build().unwrap().block_on(async {
+        let rig = Rig::start().await;
+        rig.master.change(|book| book.term = Span::millis(400));
+        rig.master.until("a claim", |book| (!book.claims.is_empty()).then_some(())).await;
+        let (ready, wait) = std::sync::mpsc::channel::<()>();
+        let held = tokio::task::spawn_blocking(move || wait.recv());
+        let job = lease("echo on");
+        let cancel = Hold::Cancel { reason: "superseded by another".into() };
+        rig.master.change(|book| book.holds.insert(job.token.clone(), cancel));
+        rig.master.give(job.clone());
+        // With the second renewal the answer to the first has come.
+        rig.master.until("two renewals", |book| (book.renewals > 1).then_some(())).await;
+        ready.send(()).unwrap();
+        held.await.unwrap().unwrap();
+        let report = rig.master.report(&job).await;
+        assert_eq!((report.end, report.ran, report.log_size), (End::Cancelled, Span::default(), 0));
+    });
+}
+
 #[tokio::test]
 async fn a_job_whose_lease_was_lost_is_stopped_and_its_report_sent_for_the_record() {
     let rig = Rig::start().await;
