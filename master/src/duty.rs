@@ -56,7 +56,7 @@ impl Held {
     async fn take(&mut self, app: &App) -> Result<bool> {
         // SQLite has one master: after a crash it need not wait for its own term to pass.
         if matches!(app.store.db(), Db::Lite { .. }) {
-            return Ok(true);
+            return Ok(app.store.active_site().await?.active == app.store.site());
         }
         let now = Instant::now();
         if self.until.is_some_and(|until| now + TERM.0 / 2 < until) {

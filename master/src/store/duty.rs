@@ -4,15 +4,21 @@ use std::collections::BTreeMap;
 
 use model::Span;
 
-use super::tx::{on_tx, retrying};
+use super::tx::{Work, on_tx, retrying};
 use super::{Result, Store};
 
 impl Store {
-    /// Whether `holder` has this duty now, for `term` from now: it was free, had run out, or was already held.
+    /// Whether `holder` has this duty now, for `term` from now: it was free, had run out, or was already held. A master
+    /// of a passive site has none, and lets go of one that it still had: it would keep the active site from it.
     pub async fn take_duty(&self, name: &str, holder: &str, term: Span) -> Result<bool> {
         let epoch = self.epoch();
         retrying(async || {
             let mut work = self.begin().await?;
+            if !work.active {
+                let_go(&mut work, name, holder).await?;
+                work.commit().await?;
+                return Ok(false);
+            }
             let (now, until) = (work.now.0, work.after(term).0);
             let rows = on_tx!(&mut work.tx, |conn| {
                 sqlx::query(
@@ -40,13 +46,7 @@ impl Store {
     pub async fn leave_duty(&self, name: &str, holder: &str) -> Result<()> {
         retrying(async || {
             let mut work = self.begin().await?;
-            on_tx!(&mut work.tx, |conn| {
-                sqlx::query("DELETE FROM duties WHERE name = $1 AND holder = $2")
-                    .bind(name)
-                    .bind(holder)
-                    .execute(conn)
-                    .await?;
-            });
+            let_go(&mut work, name, holder).await?;
             work.commit().await
         })
         .await
@@ -87,4 +87,11 @@ impl Store {
         })
         .await
     }
+}
+
+async fn let_go(work: &mut Work, name: &str, holder: &str) -> Result<()> {
+    on_tx!(&mut work.tx, |conn| {
+        sqlx::query("DELETE FROM duties WHERE name = $1 AND holder = $2").bind(name).bind(holder).execute(conn).await?;
+    });
+    Ok(())
 }

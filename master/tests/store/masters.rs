@@ -226,3 +226,18 @@ async fn a_passive_site_gets_nothing_and_expires_nothing() {
     let answer = there.submit(&[bed.candidate(1)]).await.unwrap();
     assert!(matches!(answer[..], [JobAnswer::Exists { .. }]));
 }
+
+#[tokio::test]
+async fn a_master_of_a_passive_site_takes_no_duty_and_keeps_none() {
+    let bed = Bed::postgres().await;
+    let there = bed.another("there").await;
+    assert!(!there.take_duty("leases", "theirs", TERM).await.unwrap());
+    assert!(bed.store.take_duty("leases", "ours", TERM).await.unwrap());
+    there.site_activate("there", &act("site.activate")).await.unwrap();
+    bed.store.rejoin().await.unwrap();
+    // What was held under the epoch before is free, and is not taken back.
+    assert!(!bed.store.take_duty("leases", "ours", TERM).await.unwrap());
+    assert!(there.take_duty("leases", "theirs", TERM).await.unwrap());
+    assert!(!bed.store.take_duty("leases", "ours", TERM).await.unwrap());
+    assert!(there.take_duty("leases", "theirs", TERM).await.unwrap());
+}
