@@ -1,5 +1,6 @@
 //! Stopping jobs because a person said so.
 
+use model::operator::{Mode, OnDeadline};
 use model::{JobId, JobState};
 
 use super::error::corrupt;
@@ -7,7 +8,7 @@ use super::moves::{EndedRow, Moves};
 use super::text::clean;
 use super::tx::{Work, on_tx, retrying};
 use super::types::{Act, Cancel};
-use super::{Result, Store, audit};
+use super::{Result, Store, audit, mode};
 
 impl Store {
     /// One answer for each job, in order. What runs is only marked: the worker is told when it renews.
@@ -27,19 +28,26 @@ impl Store {
         .await
     }
 
-    /// Tells the workers to stop whatever runs, to be queued again; how many that concerns.
+    /// Tells the workers to stop whatever runs, to be queued again, where a drain's deadline asks for it; how many that
+    /// concerns.
     pub async fn requeue_running(&self, reason: &str) -> Result<u64> {
-        self.stop_running(reason, true).await
+        self.stop_running(reason, OnDeadline::Requeue).await
     }
 
-    /// Tells the workers to stop whatever runs, to end cancelled; how many that concerns.
+    /// Tells the workers to stop whatever runs, to end cancelled, where a drain's deadline asks for it; how many that
+    /// concerns.
     pub async fn kill_running(&self, reason: &str) -> Result<u64> {
-        self.stop_running(reason, false).await
+        self.stop_running(reason, OnDeadline::Kill).await
     }
 
-    async fn stop_running(&self, reason: &str, requeue: bool) -> Result<u64> {
+    async fn stop_running(&self, reason: &str, how: OnDeadline) -> Result<u64> {
+        let requeue = how == OnDeadline::Requeue;
         retrying(async || {
             let mut work = self.begin().await?;
+            // Since the caller looked, a person may have resumed, and what runs now may have begun after that.
+            if !is_due(&mut work, how).await? {
+                return Ok(0);
+            }
             let rows = on_tx!(&mut work.tx, |conn| {
                 sqlx::query("UPDATE leases SET cancel = $1, requeue = $2 WHERE cancel IS NULL")
                     .bind(reason)
@@ -53,6 +61,13 @@ impl Store {
         })
         .await
     }
+}
+
+/// Whether a drain's deadline has passed at which this is to be done. No resume comes before the commit.
+async fn is_due(work: &mut Work, how: OnDeadline) -> Result<bool> {
+    let mode = mode::read(work).await?;
+    let late = mode.deadline.is_some_and(|deadline| work.now >= deadline);
+    Ok(mode.mode == Mode::Draining && mode.on_deadline == how && late)
 }
 
 /// Looks for the job where it can be, in the order in which jobs go; one that goes back meanwhile (a lease that runs

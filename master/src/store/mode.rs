@@ -64,7 +64,7 @@ impl Row {
     }
 }
 
-async fn read(work: &mut Work) -> Result<ModeRow> {
+pub(super) async fn read(work: &mut Work) -> Result<ModeRow> {
     let row: Row = on_tx!(&mut work.tx, |conn| sqlx::query_as(SELECT).fetch_one(conn).await?);
     row.read()
 }

@@ -118,6 +118,9 @@ stories! {
         let row = bed.store.drain(&request, &act("idle")).await.unwrap();
         assert_eq!(row.deadline.unwrap().since(row.since), Span::minutes(5));
         assert_eq!(row.on_deadline, OnDeadline::Requeue);
+        assert_eq!(bed.store.requeue_running("the deadline of an idle").await.unwrap(), 0, "it has not passed");
+        bed.store.advance(Span::minutes(5));
+        assert_eq!(bed.store.kill_running("the deadline of an idle").await.unwrap(), 0, "nobody asked for that");
         assert_eq!(bed.store.requeue_running("the deadline of an idle").await.unwrap(), 1);
         assert_eq!(bed.store.requeue_running("the deadline of an idle").await.unwrap(), 0);
         let held = bed.store.renew(&w, std::slice::from_ref(&first.token), TERM).await.unwrap();
@@ -128,6 +131,12 @@ stories! {
 
         bed.store.resume(&act("resume")).await.unwrap();
         let again = bed.claim(&w, 1).await.pop().unwrap();
+        for stopped in [bed.store.requeue_running("too late").await, bed.store.kill_running("too late").await] {
+            assert_eq!(stopped.unwrap(), 0, "what began after a resume is not stopped");
+        }
+        let request = IdleRequest { deadline, on_deadline: OnDeadline::Kill, ..idle() };
+        bed.store.drain(&request, &act("idle")).await.unwrap();
+        bed.store.advance(Span::minutes(5));
         assert_eq!(bed.store.kill_running("the deadline of an idle").await.unwrap(), 1);
         bed.finish(&w, report(&again, End::Cancelled)).await;
         assert_eq!(bed.state(first.job).await, JobState::Cancelled);
