@@ -165,21 +165,15 @@ impl App {
         }
     }
 
-    /// Whether a token is that of an attempt that runs or ran.
-    ///
-    /// Where this master gave the lease out it knows the token; else the attempt must be there, and the caller is a
-    /// worker by its own token.
-    pub async fn knows_token(&self, text: &str) -> store::Result<Option<Token>> {
+    /// The token of a lease that runs, or whose report ended its attempt; none has a right to another attempt's log.
+    pub async fn may_log(&self, text: &str) -> store::Result<Option<Token>> {
         let Ok(token) = text.parse::<Token>() else { return Ok(None) };
+        // Where this master gave the lease out it knows the token without asking.
         let given = {
             let given = self.given.lock().expect("no one panics while holding it");
             given.get(&token.job).and_then(|given| given.token.as_ref()).is_some_and(|given| given == text)
         };
-        if given {
-            return Ok(Some(token));
-        }
-        let attempts = self.store.attempts(token.job).await?;
-        Ok(attempts.iter().any(|attempt| attempt.attempt == token.attempt).then_some(token))
+        Ok((given || self.store.may_log(&token).await?).then_some(token))
     }
 }
 

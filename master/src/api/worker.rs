@@ -162,8 +162,8 @@ async fn taken(app: &App, report: Report) -> ApiResult<ReportIn> {
 
 async fn store_part(app: &App, token: &str, part: &LogPart) -> ApiResult<()> {
     let bytes = STANDARD.decode(&part.bytes).map_err(|_| Problem::bad_request("the log of a report is not base64"))?;
-    // A report without a right to its log has none to itself either, and the store says so.
-    let Some(token) = app.knows_token(token).await? else { return Ok(()) };
+    // A report without a right to its log is late or another's: the store says so, and only the report is kept.
+    let Some(token) = app.may_log(token).await? else { return Ok(()) };
     match app.logs.append(token.job, token.attempt, part.offset, &bytes).await {
         Ok(_) => Ok(()),
         // The report counts more than its log: what is missing was lost here, and cannot be had again.
@@ -183,7 +183,7 @@ pub struct LogPlace {
 /// Stores a piece of a log. The answer says how much there is: a piece that begins beyond that was not stored, and the
 /// worker sends from there.
 #[utoipa::path(put, path = "/api/v1/log", tag = "worker", params(("offset" = u64, Query,)),
-    request_body = Vec<u8>, responses((status = 200, body = LogStored)))]
+    request_body = Vec<u8>, responses((status = 200, body = LogStored), (status = 410)))]
 pub async fn log(
     State(app): State<App>,
     Query(place): Query<LogPlace>,
@@ -192,8 +192,8 @@ pub async fn log(
 ) -> ApiResult<axum::Json<LogStored>> {
     let token = headers.get(LEASE_TOKEN).and_then(|value| value.to_str().ok());
     let token = token.ok_or_else(|| Problem::bad_request(format!("the header {LEASE_TOKEN} is missing")))?;
-    let Some(token) = app.knows_token(token).await? else {
-        return Err(Problem::gone("the token is of no attempt that is known here").into());
+    let Some(token) = app.may_log(token).await? else {
+        return Err(Problem::gone("the token is of no attempt that runs, or that its report has ended").into());
     };
     match app.logs.append(token.job, token.attempt, place.offset, &bytes).await {
         Ok(size) | Err(LogError::Hole { size, .. }) => Ok(axum::Json(LogStored { size })),

@@ -3,7 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use db::on_read;
 use model::JobId;
+
+use super::number::small;
+use super::{Result, Store};
 
 /// Names a job and an attempt at it, and carries the secret of its lease: `<job uuid>.<attempt>.<32 hex digits>`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,10 +33,30 @@ impl fmt::Debug for Token {
 #[error("not the token of a lease")]
 pub struct NotAToken;
 
+impl Store {
+    /// Whether this is the token of a lease, or of one whose report ended its attempt: its log may still grow.
+    pub async fn may_log(&self, token: &Token) -> Result<bool> {
+        let job: Option<i64> = on_read!(self.db(), |pool| {
+            sqlx::query_scalar(
+                "SELECT j.seq FROM jobs j
+                 WHERE j.id = $1 AND (
+                     EXISTS (SELECT 1 FROM leases l WHERE l.job = j.seq AND l.attempt = $2 AND l.secret = $3)
+                     OR EXISTS (SELECT 1 FROM attempts a WHERE a.job = j.seq AND a.attempt = $2 AND a.secret = $3))",
+            )
+            .bind(token.job.0)
+            .bind(small(token.attempt))
+            .bind(token.secret.as_slice())
+            .fetch_optional(pool)
+            .await?
+        });
+        Ok(job.is_some())
+    }
+}
+
 impl FromStr for Token {
     type Err = NotAToken;
 
-    fn from_str(text: &str) -> Result<Token, NotAToken> {
+    fn from_str(text: &str) -> std::result::Result<Token, NotAToken> {
         let mut parts = text.split('.');
         let (Some(job), Some(attempt), Some(secret), None) = (parts.next(), parts.next(), parts.next(), parts.next())
         else {

@@ -171,3 +171,44 @@ async fn a_log_grows_by_pieces_and_is_served_by_parts() {
     house.finish(&w1, &token, exited(0), json!([{"outcome": "PASSED"}])).await;
     assert_eq!(put(&house, &token, 10, "!").await, stored(11), "the end of a log may come after its report");
 }
+
+#[tokio::test]
+async fn a_log_is_written_by_its_own_attempt_only() {
+    let house = House::new().await;
+    let (w1, w2) = (worker("w1", &[]), worker("w2", &[]));
+    let job = house.submit("noop", "foo-1-1").await;
+    let lost = house.claim(&w1, 1, "0s").await[0].token.clone();
+    let mut leases = Leases::default();
+    leases.tick(house.app()).await.unwrap();
+    house.advance(Span::seconds(61));
+    leases.tick(house.app()).await.unwrap();
+    assert_eq!(put(&house, &lost, 0, "late").await.0, StatusCode::GONE, "nobody is told what a lost attempt did");
+
+    let token = house.claim(&w2, 1, "0s").await[0].token.clone();
+    let (right, _) = token.rsplit_once('.').unwrap();
+    let guessed = format!("{right}.{}", "0".repeat(32));
+    let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+    let report = |token: &str, text: &str| {
+        let log = json!({"offset": 0, "bytes": encode(text)});
+        let report = json!({"token": token, "end": exited(0), "ran": "1s", "findings": [{"outcome": "PASSED"}],
+            "log_size": text.len(), "log": log});
+        json!({"worker": w2, "reports": [report]})
+    };
+    for forged in [&lost, &guessed] {
+        assert_eq!(put(&house, forged, 0, "forged").await.0, StatusCode::GONE);
+        let reply = house.post(Role::Worker, "/api/v1/finish", report(forged, "forged")).await;
+        assert_eq!(reply.status, StatusCode::GONE, "{}", reply.text());
+    }
+    for attempt in [1, 2] {
+        assert_eq!(house.get(&format!("/api/v1/jobs/{job}/log?attempt={attempt}")).await.text(), "");
+    }
+    // Also where another master gave the lease out, and when the answer to the report was lost.
+    house.app().forget([job]);
+    assert_eq!(put(&house, &token, 0, "one ").await.0, StatusCode::OK);
+    for text in ["one two", "one two three"] {
+        let reply = house.post(Role::Worker, "/api/v1/finish", report(&token, text)).await;
+        assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
+    }
+    assert_eq!(put(&house, &guessed, 13, " forged").await.0, StatusCode::GONE);
+    assert_eq!(house.get(&format!("/api/v1/jobs/{job}/log")).await.text(), "one two three");
+}
