@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, RwLock};
 
 use db::{on_read, on_write};
+use serde_json::json;
 
 use super::error::corrupt;
 use super::{Result, Store};
@@ -28,6 +29,11 @@ impl LabelSets {
     }
 }
 
+/// A set as it is stored.
+pub(super) fn text(labels: &[String]) -> String {
+    json!(labels).to_string()
+}
+
 /// The sets that a worker with these labels satisfies.
 pub(super) fn satisfied(known: &Sets, labels: &BTreeSet<String>) -> Vec<i32> {
     let fits = |needs: &[String]| needs.iter().all(|label| labels.contains(label));
@@ -46,10 +52,9 @@ impl Store {
             return Ok(known);
         }
         for labels in missing {
-            let text = serde_json::to_string(labels).expect("texts are JSON");
             on_write!(self.db(), |pool| {
                 sqlx::query("INSERT INTO label_sets (labels) VALUES ($1) ON CONFLICT (labels) DO NOTHING")
-                    .bind(text)
+                    .bind(text(labels))
                     .execute(pool)
                     .await?;
             });

@@ -10,7 +10,7 @@ use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::error::corrupt;
-use super::labels::Sets;
+use super::labels::{self, Sets};
 use super::number::int;
 use super::text::{clean, event_name, fits};
 use super::tx::{Tx, Work, retrying};
@@ -130,9 +130,11 @@ pub(super) fn admitted<'a>(candidates: impl IntoIterator<Item = &'a Candidate>) 
     })
 }
 
-/// The distinct label sets that these jobs need.
+/// The distinct label sets that these jobs need and that can be stored; a job that needs another is refused.
 pub(super) fn needs<'a>(candidates: impl IntoIterator<Item = &'a Candidate>) -> BTreeSet<&'a [String]> {
-    admitted(candidates).map(|admitted| admitted.needs.as_slice()).collect()
+    let mut needs: BTreeSet<&[String]> = admitted(candidates).map(|admitted| admitted.needs.as_slice()).collect();
+    needs.retain(|needs| fits(&labels::text(needs)));
+    needs
 }
 
 /// The numbers of the events that are named as causes and are stored.
@@ -163,7 +165,7 @@ pub(super) async fn append(work: &mut Work, sets: &Sets, mut wanted: Vec<Wanted<
     let mut keys = HashSet::new();
     wanted.retain(|w| keys.insert(w.admitted.job.key));
     let mut answers: HashMap<JobId, JobAnswer> = HashMap::new();
-    wanted.retain(|w| match unfit(&w.admitted.job) {
+    wanted.retain(|w| match unfit(w.admitted) {
         Some(reason) => {
             answers.insert(w.admitted.job.key, JobAnswer::Refused { reason });
             false
@@ -188,10 +190,11 @@ pub(super) async fn append(work: &mut Work, sets: &Sets, mut wanted: Vec<Wanted<
 }
 
 /// Why a job cannot be stored: one that no index takes must not stop the others.
-fn unfit(job: &NewJob) -> Option<String> {
-    let texts = [("task", &job.task), ("item", &job.item), ("rule", &job.rule)];
+fn unfit(admitted: &Admitted) -> Option<String> {
+    let (job, labels) = (&admitted.job, labels::text(&admitted.needs));
+    let texts = [("task has", &job.task), ("item has", &job.item), ("rule has", &job.rule), ("labels have", &labels)];
     let (what, text) = texts.into_iter().find(|(_, text)| !fits(text))?;
-    Some(format!("its {what} has {} bytes, which is more than can be stored", text.len()))
+    Some(format!("its {what} {} bytes, which is more than can be stored", text.len()))
 }
 
 /// Gives back the ids that were new.

@@ -87,6 +87,21 @@ stories! {
         bed.sound().await;
     }
 
+    async fn a_job_with_labels_that_no_index_takes_is_refused_and_the_others_are_made(bed: Bed) {
+        let with_labels = |n, labels| {
+            let mut admitted = bed.admitted(n);
+            admitted.needs = labels;
+            fit(admitted)
+        };
+        let mut one = batch("r", 1, vec![event("a", 1)]);
+        one.events[0].jobs = vec![with_labels(1, vec![incompressible(9000)]), with_labels(2, vec!["kvm".into()])];
+        let Intake::Stored { next, jobs } = bed.store.intake(&one).await.unwrap() else { panic!() };
+        assert_eq!(next, 2);
+        let [JobAnswer::Refused { reason }, JobAnswer::Submitted { .. }] = &jobs[..] else { panic!("{jobs:?}") };
+        assert!(reason.starts_with("its labels have 9004 bytes"), "{reason}");
+        bed.sound().await;
+    }
+
     async fn the_same_rows_again_exist_also_within_a_batch(bed: Bed) {
         let mut rows = bed.candidates(0..3);
         rows.push(bed.candidate(0));
