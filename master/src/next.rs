@@ -3,6 +3,8 @@
 //! A process that judged its item has findings, and they are published. Whatever kept it from judging is not the
 //! item's fault: it is tried again, and when that is over published as one ERROR, never as FAILED.
 
+use std::collections::BTreeMap;
+
 use model::{End, Finding, JobId, JobState, Outcome};
 use rules::{Retry, RetryPolicy, Subject, Task};
 use serde_json::{Map, Value, json};
@@ -132,25 +134,42 @@ fn publication_key(job: JobId, attempt: u32, index: usize) -> Uuid {
     Uuid::new_v5(&PUBLICATIONS, format!("{job}.{attempt}.{index}").as_bytes())
 }
 
-/// One element of `POST /api/v2.0/batch`: a result of ResultsDB's API with a key of its own.
+/// The same text without NUL, which no results store takes: refused for ever, a result would keep idle away for ever.
+fn sayable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+/// What a job said beside its outcome, under names that a results store takes: there a colon sets an operator apart.
+fn said(finding: &Finding) -> BTreeMap<String, Vec<String>> {
+    let mut data: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, texts) in &finding.data {
+        data.entry(sayable(name).replace(':', "_")).or_default().extend(texts.iter().map(|text| sayable(text)));
+    }
+    data
+}
+
+/// One element of `POST /api/v2.0/batch`: a result of ResultsDB's API with a key of its own. Whatever a job wrote, it
+/// is one that the store takes.
 fn body(key: Uuid, ending: &Ending, finding: &Finding, testcase: &str, page: &str) -> Value {
-    let mut data: Map<String, Value> = finding.data.iter().map(|(name, texts)| (name.clone(), json!(texts))).collect();
+    let mut data = said(finding);
     // What finds a result again is ours to say.
-    data.insert("item".into(), json!([finding.item.as_ref().unwrap_or(&ending.item)]));
-    data.insert("type".into(), json!([finding.item_type.as_ref().unwrap_or(&ending.item_type)]));
-    data.insert("job_id".into(), json!([ending.job]));
-    data.entry("arch").or_insert_with(|| json!([ending.arch]));
+    data.insert("item".into(), vec![sayable(finding.item.as_ref().unwrap_or(&ending.item))]);
+    data.insert("type".into(), vec![sayable(finding.item_type.as_ref().unwrap_or(&ending.item_type))]);
+    data.insert("job_id".into(), vec![ending.job.to_string()]);
+    data.entry("arch".into()).or_insert_with(|| vec![sayable(&ending.arch)]);
+    let named = [finding.testcase.as_deref().unwrap_or_default(), testcase, &ending.task];
+    let testcase = named.into_iter().find(|name| !name.is_empty()).unwrap_or_default();
     json!({
         "idempotency_key": key,
         "outcome": finding.outcome.name(),
-        "testcase": finding.testcase.as_deref().unwrap_or(testcase),
+        "testcase": sayable(testcase),
         "groups": [{
             "uuid": ending.job,
-            "description": format!("{} {}", ending.task, ending.item),
+            "description": sayable(&format!("{} {}", ending.task, ending.item)),
             "ref_url": page,
         }],
         "ref_url": page,
-        "note": finding.note.as_deref().or(ending.note.as_deref()).unwrap_or_default(),
+        "note": sayable(finding.note.as_deref().or(ending.note.as_deref()).unwrap_or_default()),
         "data": data,
     })
 }
@@ -264,5 +283,38 @@ mod tests {
         assert_eq!(results[1].body["data"]["k"], json!(["v"]));
         assert_eq!(results[1].body["data"]["arch"], json!(["x86_64"]));
         assert_eq!(decide(&ending), decide(&ending), "the same ending has the same keys");
+    }
+
+    #[test]
+    fn whatever_a_job_wrote_is_a_result_that_a_store_takes() {
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let odd = Finding {
+            testcase: Some(String::new()),
+            item: Some("foo\0".into()),
+            item_type: Some("\0".into()),
+            note: Some("a\0b".into()),
+            data: [
+                ("a:b".to_owned(), texts(&["1"])),
+                ("a_b".to_owned(), texts(&["2"])),
+                ("job:\0".to_owned(), texts(&["x\0y"])),
+            ]
+            .into(),
+            ..Finding::of(Outcome::Passed)
+        };
+        let named = Finding { testcase: Some("dist.\0".into()), ..Finding::of(Outcome::Passed) };
+        let Next::Ended { results, .. } = decide(&ending(vec![End::Exited { code: 0 }], vec![odd, named])) else {
+            panic!("it ended")
+        };
+        let body = &results[0].body;
+        assert_eq!(body["testcase"], "rpmlint");
+        assert_eq!(body["note"], "a\u{fffd}b");
+        assert_eq!(body["data"]["item"], json!(["foo\u{fffd}"]));
+        assert_eq!(body["data"]["a_b"], json!(["1", "2"]), "nothing is lost where two names become one");
+        assert_eq!(body["data"]["job_\u{fffd}"], json!(["x\u{fffd}y"]));
+        assert_eq!(results[1].body["testcase"], "dist.\u{fffd}");
+        for result in results {
+            let text = result.body.to_string();
+            assert!(!text.contains("\\u0000") && !text.contains('\0'), "{text}");
+        }
     }
 }
