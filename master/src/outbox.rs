@@ -58,6 +58,39 @@ pub struct Courier {
     client: Option<Client>,
     /// Whether it has turned out to be a store without batches.
     foreign: bool,
+    pace: Pace,
+}
+
+/// How much is sent at once. Less where the same head is not taken again and again: its batch may take the store longer
+/// than anyone waits, or the store may stumble over one of its results.
+#[derive(Debug, PartialEq, Eq)]
+struct Pace {
+    limit: u32,
+    /// The head of the outbox that was not taken, and how often.
+    stuck: Option<(i64, usize)>,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace { limit: BATCH, stuck: None }
+    }
+}
+
+impl Pace {
+    fn went_on(&mut self) {
+        *self = Pace { limit: (self.limit * 2).min(BATCH), stuck: None };
+    }
+
+    /// How often this head was not taken, once it has failed by itself too.
+    fn failed(&mut self, head: i64) -> Option<usize> {
+        let before = self.stuck.filter(|(seq, _)| *seq == head).map_or(0, |(_, times)| times);
+        self.stuck = Some((head, before + 1));
+        let alone = self.limit == 1;
+        if before > 0 {
+            self.limit = (self.limit / 2).max(1);
+        }
+        (alone && before > 0).then_some(before + 1)
+    }
 }
 
 /// The store's answer to a batch: one for each of its results, in order.
@@ -85,33 +118,67 @@ impl Courier {
         let mut summary = Summary::default();
         let Some(results) = &app.settings.results else { return Ok(summary) };
         loop {
-            let due = app.store.publications_due(BATCH).await?;
-            if due.is_empty() {
+            let due = app.store.publications_due(self.pace.limit).await?;
+            let Some(head) = due.first().cloned() else {
                 app.outbox.set(|trouble| trouble.unavailable = None);
                 return Ok(summary);
-            }
-            let full = due.len() == BATCH as usize;
+            };
+            let full = due.len() == self.pace.limit as usize;
             let mut settled = Settled::default();
             let sent = self.send(results, due, &mut settled).await;
             summary.delivered += settled.delivered.len();
             summary.refused += settled.refused.len();
             self.settle(app, settled).await?;
             if let Err(why) = sent {
+                if let Some(times) = self.pace.failed(head.seq)
+                    && self.pass_over(app, results, head, times, &why).await?
+                {
+                    summary.delivered += 1;
+                    summary.refused += 1;
+                    continue;
+                }
                 let now = app.store.now().await?;
                 app.outbox.set(|trouble| {
                     let since = trouble.unavailable.take().map_or(now, |(_, since)| since);
                     trouble.unavailable = Some((why, since));
                 });
                 // It may be another store, or have another token, when it is back.
-                *self = Courier::default();
+                *self = Courier { pace: std::mem::take(&mut self.pace), ..Courier::default() };
                 summary.unavailable = true;
                 return Ok(summary);
             }
+            self.pace.went_on();
             app.outbox.set(|trouble| trouble.unavailable = None);
             if !full {
                 return Ok(summary);
             }
         }
+    }
+
+    /// Postpones a result that fails by itself, where another goes through: then it is not the store that is away. Each
+    /// `times` tries another one, since the next may be as bad.
+    async fn pass_over(
+        &mut self,
+        app: &App,
+        results: &Results,
+        head: Due,
+        times: usize,
+        why: &str,
+    ) -> store::Result<bool> {
+        let mut others = app.store.publications_due(BATCH).await?;
+        others.retain(|due| due.seq != head.seq);
+        if others.is_empty() {
+            return Ok(false);
+        }
+        let other = others.swap_remove(times % others.len());
+        let mut settled = Settled::default();
+        let sent = self.send(results, vec![other], &mut settled).await;
+        let goes_through = sent.is_ok() && !settled.delivered.is_empty();
+        if goes_through {
+            settled.refused.push((head, format!("it fails while others are taken: {why}")));
+        }
+        self.settle(app, settled).await?;
+        Ok(goes_through)
     }
 
     /// Keeps what became of a batch.
@@ -251,6 +318,18 @@ mod tests {
     fn a_refused_result_rests_longer_each_time() {
         let rests: Vec<_> = (0..8).map(|tries| patience(tries).0.as_secs() / 60).collect();
         assert_eq!(rests, [1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+
+    #[test]
+    fn a_batch_that_is_not_taken_is_halved_until_its_head_stands_alone() {
+        let mut pace = Pace::default();
+        assert_eq!((pace.failed(7), pace.limit), (None, 200), "once is no sign");
+        let limits: Vec<_> = (0..7).map(|_| (pace.failed(7), pace.limit)).collect();
+        assert_eq!(limits, [100, 50, 25, 12, 6, 3, 1].map(|limit| (None, limit)));
+        assert_eq!(pace.failed(7), Some(9));
+        assert_eq!(pace.failed(8), None, "another head is another matter");
+        let limits: Vec<_> = (0..9).map(|_| (pace.went_on(), pace.limit).1).collect();
+        assert_eq!(limits, [2, 4, 8, 16, 32, 64, 128, 200, 200]);
     }
 
     #[test]

@@ -21,6 +21,8 @@ struct Shelf {
     taken: Arc<Mutex<Vec<Value>>>,
     /// The items whose results it refuses.
     refuses: Arc<Mutex<Vec<String>>>,
+    /// The item over which it stumbles, whatever else is in the batch.
+    stumbles: Arc<Mutex<Option<&'static str>>>,
     down: Arc<Mutex<bool>>,
     foreign: bool,
 }
@@ -43,9 +45,14 @@ impl Shelf {
         if *shelf.down.lock().unwrap() {
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         }
+        let item_of = |result: &Value| result["data"]["item"][0].as_str().unwrap().to_owned();
+        let bad = *shelf.stumbles.lock().unwrap();
+        if body["results"].as_array().unwrap().iter().any(|result| Some(item_of(result).as_str()) == bad) {
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        }
         let answer = |result: &Value| {
-            let item = result["data"]["item"][0].as_str().unwrap();
-            if shelf.refuses.lock().unwrap().iter().any(|refused| refused == item) {
+            let item = item_of(result);
+            if shelf.refuses.lock().unwrap().iter().any(|refused| *refused == item) {
                 return json!({"error": {"message": "no such item"}});
             }
             shelf.taken.lock().unwrap().push(result.clone());
@@ -109,6 +116,35 @@ async fn while_the_store_is_away_everything_waits_and_says_why() {
     *shelf.down.lock().unwrap() = false;
     assert_eq!(courier.tick(house.app()).await.unwrap().delivered, 1);
     assert!(house.status().await.stopped_by.is_empty());
+}
+
+#[tokio::test]
+async fn a_result_over_which_the_store_stumbles_does_not_hold_up_the_others() {
+    let shelf = Shelf::default();
+    let (house, _stop) = house(&shelf).await;
+    let w1 = worker("w1", &[]);
+    for item in ["a", "bad", "b", "c"] {
+        house.submit("noop", item).await;
+        house.run_one(&w1).await;
+    }
+    let mut courier = Courier::default();
+    *shelf.down.lock().unwrap() = true;
+    for _ in 0..20 {
+        assert!(courier.tick(house.app()).await.unwrap().unavailable);
+    }
+    assert!(house.app().store.outbox_error().await.unwrap().is_none(), "while it is away nothing is postponed");
+    *shelf.stumbles.lock().unwrap() = Some("bad");
+    *shelf.down.lock().unwrap() = false;
+    let mut delivered = 0;
+    for _ in 0..20 {
+        delivered += courier.tick(house.app()).await.unwrap().delivered;
+    }
+    assert_eq!((delivered, house.status().await.outbox), (3, 1));
+    let (tries, error) = house.app().store.outbox_error().await.unwrap().unwrap();
+    assert!(tries == 1 && error.starts_with("it fails while others are taken: "), "{tries} {error}");
+    *shelf.stumbles.lock().unwrap() = None;
+    house.advance(Span::minutes(3));
+    assert_eq!(courier.tick(house.app()).await.unwrap(), Summary { delivered: 1, refused: 0, unavailable: false });
 }
 
 #[tokio::test]
