@@ -7,7 +7,6 @@ use db::Coalesce;
 use model::JobId;
 use model::lease::Receipt;
 use rules::Configuration;
-use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -47,17 +46,10 @@ pub struct Inner {
     pub metrics: Metrics,
     /// Ends the waiting of long polls.
     pub stop: CancellationToken,
-    /// The jobs that this master gave out and has not seen ended.
-    given: Mutex<HashMap<JobId, Given>>,
+    /// The tokens that this master gave out, for jobs that it has not seen ended.
+    given: Mutex<HashMap<JobId, String>>,
     claims: Coalesce<ClaimRequest, Shared<Vec<Granted>>>,
     reports: Coalesce<(String, ReportIn), Shared<Receipt>>,
-}
-
-/// What is remembered of a job that runs.
-struct Given {
-    /// The token that this master gave out for it; none where another one did.
-    token: Option<String>,
-    params: Map<String, Value>,
 }
 
 impl std::ops::Deref for App {
@@ -122,8 +114,9 @@ impl App {
 
     /// Reports the ends of attempts together with whoever reports at the same time.
     pub async fn report(&self, worker: &str, reports: Vec<ReportIn>) -> Shared<Vec<Receipt>> {
-        for report in &reports {
-            self.know(&report.token).await.map_err(Arc::new)?;
+        // Another master may have given the job out, by a task that this one has not read.
+        if !reports.iter().all(|report| self.gave_out(&report.token)) {
+            self.tasks.catch_up().await.map_err(Arc::new)?;
         }
         let calls = reports.into_iter().map(|report| self.reports.call((worker.to_owned(), report)));
         let answers = futures_util::future::join_all(calls).await;
@@ -132,29 +125,18 @@ impl App {
 
     /// How an attempt's end moves its job. Never waits: what it needs was read before.
     pub fn decide(&self, ending: &Ending) -> Next {
-        let Some(task) = self.tasks.known(ending.task_version) else { return next::without_task(ending) };
-        let given = self.given.lock().expect("no one panics while holding it");
-        let none = Map::new();
-        let params = given.get(&ending.job).map_or(&none, |given| &given.params);
-        next::next(ending, &task, params, &self.settings)
+        next::next(ending, self.tasks.known(ending.task_version).as_deref(), &self.settings)
     }
 
-    /// Reads what a decision about this job will need, where this master did not give it out itself.
-    async fn know(&self, token: &str) -> store::Result<()> {
-        let Ok(Token { job, .. }) = token.parse() else { return Ok(()) };
-        if self.given.lock().expect("no one panics while holding it").contains_key(&job) {
-            return Ok(());
-        }
-        if let Some(parts) = self.store.job(job).await? {
-            self.tasks.version(parts.task_version).await?;
-            self.gave(job, None, parts.params);
-        }
-        Ok(())
+    /// Whether this is the token of a lease that this master gave out.
+    fn gave_out(&self, text: &str) -> bool {
+        let Ok(Token { job, .. }) = text.parse() else { return false };
+        self.given.lock().expect("no one panics while holding it").get(&job).is_some_and(|given| given == text)
     }
 
     /// Remembers a job that runs.
-    pub fn gave(&self, job: JobId, token: Option<String>, params: Map<String, Value>) {
-        self.given.lock().expect("no one panics while holding it").insert(job, Given { token, params });
+    pub fn gave(&self, job: JobId, token: String) {
+        self.given.lock().expect("no one panics while holding it").insert(job, token);
     }
 
     /// Forgets jobs that run no more.
@@ -169,11 +151,7 @@ impl App {
     pub async fn may_log(&self, text: &str) -> store::Result<Option<Token>> {
         let Ok(token) = text.parse::<Token>() else { return Ok(None) };
         // Where this master gave the lease out it knows the token without asking.
-        let given = {
-            let given = self.given.lock().expect("no one panics while holding it");
-            given.get(&token.job).and_then(|given| given.token.as_ref()).is_some_and(|given| given == text)
-        };
-        Ok((given || self.store.may_log(&token).await?).then_some(token))
+        Ok((self.gave_out(text) || self.store.may_log(&token).await?).then_some(token))
     }
 }
 

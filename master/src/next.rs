@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use model::{End, Finding, JobId, JobState, Outcome};
 use rules::{Retry, RetryPolicy, Subject, Task};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use uuid::{Uuid, uuid};
 
 use crate::Settings;
@@ -16,44 +16,38 @@ use crate::store::{Ending, Next, Publication};
 /// The namespace of publication keys (version 5 UUIDs).
 const PUBLICATIONS: Uuid = uuid!("0d9d3f2e-5b0f-5c0a-9a3e-6c7f6f2b9e41");
 
-/// How an ended attempt moves its job. `task` is the version that the job runs, `params` are the job's.
-pub fn next(ending: &Ending, task: &Task, params: &Map<String, Value>, settings: &Settings) -> Next {
+/// How an ended attempt moves its job. `task` is the version that the job runs: where it cannot be read nobody knows
+/// what its author asked for, so its job is tried again as by default, and then ends with an ERROR.
+pub fn next(ending: &Ending, task: Option<&Task>, settings: &Settings) -> Next {
+    let default = RetryPolicy::default();
+    let retry = task.map_or(&default, Task::retry);
     let Some(end) = ending.ends.last() else {
         return Next::Again { at: None, reason: "no attempt has ended yet".into() };
     };
     if *end == End::Cancelled {
         return cancelled("cancelled while it ran".into());
     }
-    if let Retry::Again { after } = task.retry().next(&ending.ends) {
+    if let Retry::Again { after } = retry.next(&ending.ends) {
         if ending.cancelled {
             return cancelled(format!("cancelled; its last attempt {}", past(end)));
         }
         let at = (after.0 > std::time::Duration::ZERO).then(|| ending.now.plus(after));
-        return Next::Again { at, reason: again(ending, end, task.retry()) };
+        return Next::Again { at, reason: again(ending, end, retry) };
     }
     match end {
-        End::Exited { .. } if !ending.findings.is_empty() => found(ending, task, params, settings),
-        End::Exited { .. } => error(ending, "left no results", task, params, settings),
+        End::Exited { .. } if task.is_none() => error(ending, "its task cannot be read", task, settings),
+        End::Exited { .. } if !ending.findings.is_empty() => found(ending, task, settings),
+        End::Exited { .. } => error(ending, "left no results", task, settings),
         End::Cancelled => cancelled("cancelled while it ran".into()),
         End::Lost | End::NotStarted { .. } | End::HandedBack if ending.cancelled => {
             cancelled(format!("cancelled; its last attempt {}", past(end)))
         }
         End::Lost | End::NotStarted { .. } | End::HandedBack => {
             let made = ending.ends.len();
-            error(ending, &format!("was given up after {made} attempts"), task, params, settings)
+            error(ending, &format!("was given up after {made} attempts"), task, settings)
         }
-        End::Signalled { .. } | End::TimedOut { .. } => error(ending, "did not judge its item", task, params, settings),
+        End::Signalled { .. } | End::TimedOut { .. } => error(ending, "did not judge its item", task, settings),
     }
-}
-
-/// For an ending whose task this master has not read yet: another attempt is always safe, and the next end is judged
-/// by the task.
-pub fn without_task(ending: &Ending) -> Next {
-    let word = ending.ends.last().map(End::word).unwrap_or_default();
-    if ending.cancelled {
-        return cancelled(format!("cancelled; its last attempt ended {word}"));
-    }
-    Next::Again { at: None, reason: format!("retry after {word}") }
 }
 
 fn cancelled(reason: String) -> Next {
@@ -85,7 +79,7 @@ fn past(end: &End) -> String {
     }
 }
 
-fn found(ending: &Ending, task: &Task, params: &Map<String, Value>, settings: &Settings) -> Next {
+fn found(ending: &Ending, task: Option<&Task>, settings: &Settings) -> Next {
     let outcome = ending.findings.iter().map(|finding| finding.outcome).max();
     let end = ending.ends.last().map(ToString::to_string).unwrap_or_default();
     let reason = match (outcome, ending.findings.len()) {
@@ -93,12 +87,12 @@ fn found(ending: &Ending, task: &Task, params: &Map<String, Value>, settings: &S
         (Some(outcome), n) => format!("{end} and found {n} results, the gravest {outcome}"),
         (None, _) => end,
     };
-    let results = publications(ending, &ending.findings, task, params, settings);
+    let results = publications(ending, &ending.findings, task, settings);
     Next::Ended { state: JobState::Finished, reason, outcome, results }
 }
 
 /// Ends the job with one ERROR, which says that nothing was found out about the item.
-fn error(ending: &Ending, what: &str, task: &Task, params: &Map<String, Value>, settings: &Settings) -> Next {
+fn error(ending: &Ending, what: &str, task: Option<&Task>, settings: &Settings) -> Next {
     let end = ending.ends.last().map(ToString::to_string).unwrap_or_default();
     let reason = format!("{what}: {end}");
     let note = match &ending.note {
@@ -106,21 +100,20 @@ fn error(ending: &Ending, what: &str, task: &Task, params: &Map<String, Value>, 
         None => reason.clone(),
     };
     let finding = Finding { note: Some(note), ..Finding::of(Outcome::Error) };
-    let results = publications(ending, &[finding], task, params, settings);
+    let results = publications(ending, &[finding], task, settings);
     Next::Ended { state: JobState::Finished, reason, outcome: Some(Outcome::Error), results }
 }
 
-fn publications(
-    ending: &Ending,
-    findings: &[Finding],
-    task: &Task,
-    params: &Map<String, Value>,
-    settings: &Settings,
-) -> Vec<Publication> {
-    let subject =
-        Subject { job: ending.job, item: &ending.item, item_type: &ending.item_type, arch: &ending.arch, params };
+fn publications(ending: &Ending, findings: &[Finding], task: Option<&Task>, settings: &Settings) -> Vec<Publication> {
+    let subject = Subject {
+        job: ending.job,
+        item: &ending.item,
+        item_type: &ending.item_type,
+        arch: &ending.arch,
+        params: &ending.params,
+    };
     // It rendered when the job was admitted; should it not do so now, the task's name says as much.
-    let testcase = task.testcase(subject).unwrap_or_else(|_| ending.task.clone());
+    let testcase = task.and_then(|task| task.testcase(subject).ok()).unwrap_or_else(|| ending.task.clone());
     let page = settings.job_page(ending.job);
     let publication = |(index, finding): (usize, &Finding)| {
         let key = publication_key(ending.job, ending.attempt, index);
@@ -190,6 +183,7 @@ mod tests {
             item: "foo-1-1".into(),
             item_type: "koji_build".into(),
             arch: "x86_64".into(),
+            params: serde_json::Map::new(),
             ends,
             findings,
             note: None,
@@ -200,7 +194,7 @@ mod tests {
 
     fn decide(ending: &Ending) -> Next {
         let task = sample::task("rpmlint", "retry: { on: [exit:75], attempts: 3, delay: 30s }");
-        next(ending, &task, &Map::new(), &Settings::default())
+        next(ending, Some(&task), &Settings::default())
     }
 
     /// One line for one decision.
@@ -315,6 +309,18 @@ mod tests {
         for result in results {
             let text = result.body.to_string();
             assert!(!text.contains("\\u0000") && !text.contains('\0'), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_job_whose_task_cannot_be_read_ends_with_an_error_and_not_never() {
+        let without = |ends, findings| next(&ending(ends, findings), None, &Settings::default());
+        assert!(matches!(without(vec![End::Lost], vec![]), Next::Again { .. }));
+        let unclear = without(vec![End::Exited { code: 1 }], vec![Finding::of(Outcome::Failed)]);
+        for ended in [without(vec![End::Lost; 11], vec![]), unclear] {
+            let Next::Ended { outcome, results, .. } = ended else { panic!("it ended: {ended:?}") };
+            assert_eq!(outcome, Some(Outcome::Error), "what its author would have tried again is not known");
+            assert_eq!(results[0].body["testcase"], "rpmlint");
         }
     }
 }

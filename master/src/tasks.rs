@@ -1,15 +1,11 @@
 //! The tasks that jobs run: the configuration's, and the stored versions that older jobs still run by.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use rules::{Configuration, Task};
 
 use crate::store::{Result, Store};
-
-/// How many numbers beyond the last known one are looked at: an engine may leave some out.
-const AHEAD: i64 = 4;
 
 /// A task and the number under which this version of it is stored.
 #[derive(Clone, Debug)]
@@ -27,15 +23,14 @@ pub struct Current {
 /// Every version that this master has seen so far.
 pub struct Tasks {
     store: Store,
-    known: RwLock<HashMap<i64, Arc<Task>>>,
-    /// The first number that has not been seen stored; moved by [`Tasks::catch_up`].
-    next: AtomicI64,
+    /// `None` for one that is stored and cannot be understood.
+    known: RwLock<HashMap<i64, Option<Arc<Task>>>>,
     current: tokio::sync::Mutex<Option<Arc<Current>>>,
 }
 
 impl Tasks {
     pub fn new(store: Store) -> Tasks {
-        Tasks { store, known: RwLock::default(), next: AtomicI64::new(1), current: tokio::sync::Mutex::new(None) }
+        Tasks { store, known: RwLock::default(), current: tokio::sync::Mutex::new(None) }
     }
 
     /// The tasks of `configuration`, each with its number; stored when they are new.
@@ -48,7 +43,7 @@ impl Tasks {
         for (name, task) in configuration.tasks() {
             let number = self.store.task_version(name, &task.definition()).await?;
             let task = Arc::new(task.clone());
-            self.keep(number, task.clone());
+            self.keep(number, Some(task.clone()));
             tasks.insert(name.clone(), Version { number, task });
         }
         let fresh = Arc::new(Current { configuration: configuration.clone(), tasks });
@@ -56,9 +51,9 @@ impl Tasks {
         Ok(fresh)
     }
 
-    /// A version that was read before.
+    /// A version that was read before and can be understood.
     pub fn known(&self, number: i64) -> Option<Arc<Task>> {
-        self.known.read().expect("no one panics while holding it").get(&number).cloned()
+        self.known.read().expect("no one panics while holding it").get(&number).cloned().flatten()
     }
 
     /// A version, read from the store where it must be; `None` where there is none, or none that can be understood.
@@ -66,38 +61,35 @@ impl Tasks {
         if let Some(task) = self.known(number) {
             return Ok(Some(task));
         }
-        let Some((name, definition)) = self.store.task_definition(number).await? else { return Ok(None) };
-        match Task::from_definition(&definition) {
-            Ok(task) => {
-                let task = Arc::new(task);
-                self.keep(number, task.clone());
-                Ok(Some(task))
-            }
-            Err(error) => {
-                tracing::error!(task = %name, version = number, %error, "cannot read a stored task");
-                Ok(None)
-            }
-        }
+        self.catch_up().await?;
+        Ok(self.known(number))
     }
 
     /// Reads the versions that were stored before this master began, or by others since: a decision may not wait for
-    /// one.
+    /// one. (Whether there are any their number says, not the greatest of them: numbers are left out, and a lesser one
+    /// may be committed later.)
     pub async fn catch_up(&self) -> Result<()> {
-        let mut number = self.next.load(Ordering::Relaxed);
-        let mut missing = 0;
-        while missing < AHEAD {
-            if self.version(number).await?.is_some() {
-                self.next.store(number + 1, Ordering::Relaxed);
-                missing = 0;
-            } else {
-                missing += 1;
+        let seen = self.known.read().expect("no one panics while holding it").len();
+        if u64::try_from(seen) == Ok(self.store.task_versions().await?) {
+            return Ok(());
+        }
+        for (number, name, definition) in self.store.task_definitions().await? {
+            if self.known.read().expect("no one panics while holding it").contains_key(&number) {
+                continue;
             }
-            number += 1;
+            let task = match definition {
+                Some(definition) => Task::from_definition(&definition),
+                None => Err("what is stored is no JSON".to_owned()),
+            };
+            if let Err(error) = &task {
+                tracing::error!(task = %name, version = number, %error, "cannot read a stored task: its jobs end as ERROR");
+            }
+            self.keep(number, task.ok().map(Arc::new));
         }
         Ok(())
     }
 
-    fn keep(&self, number: i64, task: Arc<Task>) {
+    fn keep(&self, number: i64, task: Option<Arc<Task>>) {
         self.known.write().expect("no one panics while holding it").insert(number, task);
     }
 }

@@ -92,7 +92,7 @@ async fn lease(app: &App, worker: &Worker, grant: Granted) -> ApiResult<Option<L
         Some(task) => task.order(subject),
         None => Err(format!("version {} of its task cannot be read", grant.task_version)),
     };
-    app.gave(grant.job, Some(grant.token.clone()), grant.params.clone());
+    app.gave(grant.job, grant.token.clone());
     match order {
         Ok(task) => Ok(Some(Lease {
             job: grant.job,

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use model::lease::Receipt;
 use model::{End, Finding, JobId, Time};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::error::corrupt;
@@ -117,18 +117,22 @@ pub(super) struct Taken {
     item: String,
     item_type: String,
     arch: String,
+    /// JSON: an object.
+    params: String,
     task_version: i64,
     expires_at: Option<i64>,
     /// JSON: an array of ends.
     ends: Option<String>,
     #[sqlx(skip)]
     earlier: Vec<End>,
+    #[sqlx(skip)]
+    given: Map<String, Value>,
 }
 
 macro_rules! taken_columns {
     () => {
         "l.job, j.id, l.attempt, l.needs, l.rank, l.secret, l.worker, l.started_at, l.cancel, l.requeue, j.task, j.item,
-         j.item_type, j.arch, j.task_version, j.expires_at"
+         j.item_type, j.arch, j.params, j.task_version, j.expires_at"
     };
 }
 /// The ends of the attempts before, in their order, as a JSON array.
@@ -148,6 +152,8 @@ impl Taken {
         if let Some(text) = &self.ends {
             self.earlier = serde_json::from_str(text).map_err(|_| corrupt("attempts", "how", JobId(self.id), text))?;
         }
+        self.given =
+            serde_json::from_str(&self.params).map_err(|_| corrupt("jobs", "params", JobId(self.id), &self.params))?;
         Ok(self)
     }
 }
@@ -182,6 +188,7 @@ impl Moves {
             item: taken.item.clone(),
             item_type: taken.item_type.clone(),
             arch: taken.arch.clone(),
+            params: taken.given.clone(),
             ends,
             findings: told.findings.to_vec(),
             note: told.note.map(str::to_owned),

@@ -5,7 +5,7 @@ use model::canonical;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::error::corrupt;
+use super::number::nat;
 use super::{Result, Store};
 
 impl Store {
@@ -27,16 +27,19 @@ impl Store {
         })
     }
 
-    /// The name and the definition of a version that [`Store::task_version`] numbered.
-    pub async fn task_definition(&self, version: i64) -> Result<Option<(String, Value)>> {
-        let row: Option<(String, String)> = on_read!(self.db(), |pool| {
-            sqlx::query_as("SELECT name, definition FROM tasks WHERE id = $1")
-                .bind(version)
-                .fetch_optional(pool)
-                .await?
+    /// How many versions there are.
+    pub async fn task_versions(&self) -> Result<u64> {
+        let rows: i64 =
+            on_read!(self.db(), |pool| sqlx::query_scalar("SELECT count(*) FROM tasks").fetch_one(pool).await?);
+        Ok(nat(rows))
+    }
+
+    /// The number, the name and the definition of every version that [`Store::task_version`] numbered. A definition is
+    /// `None` where what is stored is no JSON: that one must not keep the others from being read.
+    pub async fn task_definitions(&self) -> Result<Vec<(i64, String, Option<Value>)>> {
+        let rows: Vec<(i64, String, String)> = on_read!(self.db(), |pool| {
+            sqlx::query_as("SELECT id, name, definition FROM tasks").fetch_all(pool).await?
         });
-        let Some((name, text)) = row else { return Ok(None) };
-        let definition = serde_json::from_str(&text).map_err(|_| corrupt("tasks", "definition", version, &text))?;
-        Ok(Some((name, definition)))
+        Ok(rows.into_iter().map(|(id, name, text)| (id, name, serde_json::from_str(&text).ok())).collect())
     }
 }

@@ -107,6 +107,7 @@ pub struct Ending {
     pub item: String,
     pub item_type: String,
     pub arch: Arch,
+    pub params: Map<String, Value>,
     /// The ends of all attempts so far, this one last.
     ///
     /// An attempt that was stopped so that the job can be queued again (a drain's deadline) is `HandedBack` here, not

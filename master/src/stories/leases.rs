@@ -92,6 +92,33 @@ async fn a_task_that_an_older_configuration_had_is_judged_by_what_it_said_then()
 }
 
 #[tokio::test]
+async fn tasks_are_read_whatever_numbers_are_left_out_and_whatever_cannot_be_read() {
+    let house = House::new().await;
+    let app = house.app();
+    let sql = "INSERT INTO tasks (id, name, definition, hash) VALUES (77, 'torn', '{', randomblob(32)),
+                   (78, 'newer', '{\"run\": 7}', randomblob(32))";
+    db::on_write!(app.store.db(), |pool| {
+        sqlx::query(sql).execute(pool).await.unwrap();
+    });
+    let definition = sample::task("noop", "retry: never").definition();
+    let last = app.store.task_version("noop", &definition).await.unwrap();
+    assert_eq!(last, 79);
+    app.tasks.catch_up().await.unwrap();
+    assert_eq!(app.tasks.known(last).unwrap().definition(), definition);
+    for unreadable in [77, 78] {
+        assert!(app.tasks.version(unreadable).await.unwrap().is_none());
+    }
+    // Nor does a version that is stored later under a number before keep away.
+    db::on_write!(app.store.db(), |pool| {
+        let sql = "INSERT INTO tasks (id, name, definition, hash)
+                   SELECT 60, name, definition, randomblob(32) FROM tasks WHERE id = 79";
+        sqlx::query(sql).execute(pool).await.unwrap();
+    });
+    app.tasks.catch_up().await.unwrap();
+    assert!(app.tasks.known(60).is_some());
+}
+
+#[tokio::test]
 async fn a_retry_waits_and_says_so() {
     let house = House::new().await;
     let w1 = worker("w1", &[]);

@@ -55,6 +55,21 @@ stories! {
         bed.sound().await;
     }
 
+    async fn the_end_of_a_lapsed_lease_is_judged_with_the_parameters_of_its_job(bed: Bed) {
+        let w = worker("w1");
+        bed.run(7, &w).await;
+        let reported = bed.run(8, &w).await;
+        let seen = std::sync::Mutex::new(Vec::new());
+        let judge = |ending: &master::store::Ending| {
+            seen.lock().unwrap().push(ending.params["n"].clone());
+            decide(ending)
+        };
+        bed.store.finish("w1", &[passed(&reported)], &judge).await.unwrap();
+        bed.store.advance(Span::seconds(61));
+        bed.store.expire(&judge).await.unwrap();
+        assert_eq!(*seen.lock().unwrap(), [8, 7]);
+    }
+
     async fn a_renewed_lease_does_not_lapse(bed: Bed) {
         let w = worker("w1");
         let granted = bed.run(1, &w).await;
