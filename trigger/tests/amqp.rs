@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kit::{Bench, Broker, Bus, Master, configuration, many_rules, ordinary, until};
+use kit::{Bench, Broker, Bus, Master, configuration, ordinary, until};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldArray, FieldTable};
 use tokio::task::JoinHandle;
@@ -22,13 +22,9 @@ struct Running {
 }
 
 fn start(bench: &Bench, amqp: Settings) -> Running {
-    start_with(bench, amqp, configuration(1))
-}
-
-fn start_with(bench: &Bench, amqp: Settings, live: tokio::sync::watch::Receiver<trigger::Live>) -> Running {
     let (stop, metrics) = (CancellationToken::new(), Arc::new(Metrics::default()));
     let settings = trigger::Settings { dir: bench.path("log"), amqp: Some(amqp), ..trigger::Settings::default() };
-    let run = trigger::run(settings, live, net::Secret::none(), metrics.clone(), stop.clone());
+    let run = trigger::run(settings, configuration(1), net::Secret::none(), metrics.clone(), stop.clone());
     net::install_crypto();
     Running { task: tokio::spawn(run), stop, metrics }
 }
@@ -244,20 +240,4 @@ async fn record_refuses_the_queue_of_a_live_trigger_and_takes_one_of_its_own() {
     let rows = csv::Reader::from_path(bench.path("jobs.csv")).unwrap().into_records().count();
     assert_eq!(rows, 25);
     trigger.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement, for a release build"]
-async fn speed_of_the_bus_with_200_rules() {
-    let (bench, bus) = (Bench::new(), Bus::new());
-    bus.make_queue(true).await;
-    for step in 0..20 {
-        bus.publish(step * 2000 + 1..=(step + 1) * 2000).await;
-    }
-    let began = std::time::Instant::now();
-    let trigger = start_with(&bench, bus.settings(), many_rules());
-    trigger.has(|m| &m.recorded, 40_000).await;
-    let rate = 40_000.0 / began.elapsed().as_secs_f64();
-    let metrics = trigger.stop().await;
-    println!("{} events, {} jobs: {rate:.0} events/s", get(&metrics.recorded), get(&metrics.jobs));
 }

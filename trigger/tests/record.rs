@@ -84,14 +84,3 @@ async fn what_cannot_be_read_is_kept_aside_and_counted() {
     let kept = std::fs::read_to_string(bench.path("jobs.csv.quarantine.jsonl")).unwrap();
     assert!(kept.contains("truncated") && kept.contains("json-array"));
 }
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement, for a release build"]
-async fn speed_of_a_file() {
-    let bench = Bench::new();
-    let input = bench.file("in.jsonl", &(1..=200_000).map(line).collect::<Vec<_>>());
-    let began = std::time::Instant::now();
-    let summary = recorded(&bench, &input, false).await.unwrap();
-    let rate = summary.recorded as f64 / began.elapsed().as_secs_f64();
-    println!("{} events, {} jobs: {rate:.0} events/s", summary.recorded, summary.jobs);
-}

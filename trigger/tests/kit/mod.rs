@@ -35,22 +35,7 @@ tasks:
 
 /// A configuration in which every second event calls for a job.
 pub fn configuration(generation: u64) -> watch::Receiver<Live> {
-    parsed(generation, RULES)
-}
-
-/// The same behind 199 rules that look at each event of the tests and do not want it.
-pub fn many_rules() -> watch::Receiver<Live> {
-    let idle = |n| {
-        format!(
-            "  - {{name: r{n}, topics: ['a.*.b'], when: {{body.x: {n}}}, do: [{{tasks: [check], item: i, item_type: t}}]}}\n"
-        )
-    };
-    let idle: String = (0..199).map(idle).collect();
-    parsed(1, &RULES.replace("rules:\n", &format!("rules:\n{idle}")))
-}
-
-fn parsed(generation: u64, text: &str) -> watch::Receiver<Live> {
-    let parsed = rules::Configuration::parse(&[("rules.yml".into(), text.into())]);
+    let parsed = rules::Configuration::parse(&[("rules.yml".into(), RULES.into())]);
     let configuration = Arc::new(parsed.map_err(|e| format!("{e:?}")).unwrap());
     // The receiver goes on showing its value when the sender is gone.
     watch::channel(Live { generation, configuration }).1
