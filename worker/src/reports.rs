@@ -44,7 +44,7 @@ struct Courier {
 }
 
 impl Reports {
-    /// Starts to deliver, and begins with what an earlier worker left.
+    /// Starts to deliver, and begins with what an earlier worker left: it counts as unsent from here on.
     pub fn start(home: Arc<Home>, master: Master, leases: Arc<Leases>) -> anyhow::Result<Reports> {
         let (queue, parcels) = mpsc::unbounded_channel();
         let courier =

@@ -32,6 +32,9 @@ use crate::{Settings, Stop};
 /// How long a worker that must stop now still tries to send its reports; the next one sends what is left.
 const LAST_TRY: Duration = Duration::from_secs(10);
 
+/// How long reports of an earlier worker may keep this one from asking for work before it says so.
+const UNUSUAL: Duration = Duration::from_secs(10);
+
 /// How many reports may wait for each slot before the worker asks for no more work.
 const BACKLOG: usize = 16;
 
@@ -63,13 +66,12 @@ pub async fn run(settings: Settings, token: Secret, stop: Stop) -> anyhow::Resul
     let (term, see_term) = watch::channel(Duration::from_secs(60));
     let alone = settings.control_loss_grace.0;
     let renewal = tokio::spawn(renew::run(leases.clone(), master.clone(), see_term, alone));
-    tracing::info!(worker = %settings.name, slots = settings.slots, master = %settings.master, "asks for work");
-
     let groups = Sweeper::start(home.clone());
     let bench = Arc::new(Bench { settings, home, master, leases, spawner, groups });
     let enough = stop.graceful.child_token();
     let watch = tokio::spawn(watch_stop(stop.clone(), enough.clone(), bench.leases.clone(), reports.clone()));
     let running = Running { bench, reports, stop, enough, jobs: TaskTracker::new() };
+    running.send_what_was_left().await;
     running.claim(term).await;
     running.wind_up().await;
     renewal.abort();
@@ -100,9 +102,32 @@ fn presented(settings: &Settings) -> Worker {
 }
 
 impl Running {
+    /// Waits until the master has taken, or refused, what an earlier worker left; or until told to stop.
+    ///
+    /// The first claim of a new incarnation tells the master that the one before is gone, and voids its leases. A job
+    /// that had ended under one of them would run again, though its report lies here.
+    async fn send_what_was_left(&self) {
+        let name = &self.bench.settings.name;
+        let sent = async {
+            if timeout(UNUSUAL, self.reports.at_most(0)).await.is_err() {
+                tracing::warn!(
+                    worker = %name, reports = self.reports.unsent(),
+                    "asks for no work until the master has taken the reports that an earlier worker left"
+                );
+                self.reports.at_most(0).await;
+            }
+        };
+        tokio::select! {
+            () = self.enough.cancelled() => {}
+            () = sent => {}
+        }
+    }
+
     /// Takes work until told to stop.
     async fn claim(&self, term: watch::Sender<Duration>) {
-        let slots = usize::try_from(self.bench.settings.slots).unwrap_or(Semaphore::MAX_PERMITS).max(1);
+        let settings = &self.bench.settings;
+        tracing::info!(worker = %settings.name, slots = settings.slots, master = %settings.master, "asks for work");
+        let slots = usize::try_from(settings.slots).unwrap_or(Semaphore::MAX_PERMITS).max(1);
         let free = Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS)));
         let mut claims = Claims::new(self.bench.master.clone(), self.enough.clone());
         while let Some(mut permits) = self.free_slots(&free, slots * BACKLOG).await {

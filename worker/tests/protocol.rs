@@ -232,6 +232,22 @@ async fn the_next_worker_sends_what_this_one_could_not() {
     until("nothing is kept", || rig.lies_in("reports").is_empty() && rig.lies_in("logs").is_empty()).await;
 }
 
+#[tokio::test]
+async fn a_worker_claims_only_when_the_reports_of_the_one_before_are_taken() {
+    let (master, dir) = (Master::start().await, tempfile::tempdir().unwrap());
+    let job = lease("");
+    let report = serde_json::json!({"token": job.token, "end": End::HandedBack, "ran": Span::default(), "findings": [],
+        "note": null, "log_size": 0, "log": null});
+    fs::create_dir_all(dir.path().join("worker/reports")).unwrap();
+    let kept = serde_json::json!({"report": report, "sent": 0});
+    fs::write(dir.path().join(format!("worker/reports/{}.1", job.job)), kept.to_string()).unwrap();
+    master.change(|book| book.lose_finishes = 2);
+    let rig = Rig::with(master, dir, |_| {});
+    rig.master.until("a claim", |book| (!book.claims.is_empty()).then_some(())).await;
+    rig.master.change(|book| assert_eq!(book.claimants, [0, 0, 0], "a claim voids the leases of the one before"));
+    assert_eq!(rig.lies_in("reports"), Vec::<String>::new());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_small_jobs_share_their_reports() {
     let rig = Rig::with(Master::start().await, tempfile::tempdir().unwrap(), |s| s.slots = 16);

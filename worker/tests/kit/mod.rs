@@ -36,6 +36,8 @@ pub struct Book {
     /// Every claim that came: its id and the slots it asked for.
     pub claims: Vec<(Uuid, u32)>,
     pub incarnations: BTreeSet<Uuid>,
+    /// How many incarnations had claimed when each request with reports came.
+    pub claimants: Vec<usize>,
     pub renewals: usize,
     /// Every report that came, also the repeated ones.
     pub reports: Vec<Report>,
@@ -182,6 +184,7 @@ async fn finish(State(master): State<Master>, Json(finish): Json<Finish>) -> Res
             return unavailable();
         }
         book.batches.push(finish.reports.len());
+        book.claimants.push(book.incarnations.len());
         let mut receipts = Vec::new();
         for report in finish.reports {
             receipts.push(match book.holds.get(&report.token) {
