@@ -52,7 +52,7 @@ impl Shelf {
         }
         let answer = |result: &Value| {
             let item = item_of(result);
-            if shelf.refuses.lock().unwrap().iter().any(|refused| *refused == item) {
+            if shelf.refuses.lock().unwrap().contains(&item) {
                 return json!({"error": {"message": "no such item"}});
             }
             shelf.taken.lock().unwrap().push(result.clone());
