@@ -219,7 +219,7 @@ impl Forwarder {
     async fn start_over(&mut self, from: u64, why: &str) -> Step {
         warn!(recorder = self.recorder, "{why}: beginning a new event log with the events from {from} on");
         let mut changes = self.shared.changes();
-        if self.orders.send(Order::StartOver(from)).await.is_err() {
+        if self.orders.send(Order::StartOver { recorder: self.recorder.clone(), from }).await.is_err() {
             return Step::Refused("the event log is closed".into());
         }
         let patience = tokio::time::timeout(Duration::from_secs(600), async {

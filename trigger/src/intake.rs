@@ -51,8 +51,8 @@ struct Decoded {
 pub enum Order {
     /// The master has everything before this number.
     Acknowledged(u64),
-    /// Begin a new log with the records from this number on.
-    StartOver(u64),
+    /// Begin a new log with the records of this recorder from this number on.
+    StartOver { recorder: String, from: u64 },
 }
 
 /// Why an intake ended before its sources did.
@@ -238,7 +238,11 @@ async fn obey(parts: &mut Parts, order: Order) -> Result<(), Ended> {
                 warn!(%error, "cannot delete old files of the event log");
             }
         }
-        Order::StartOver(from) => {
+        // Asked for again while the disk was full, and done since: in the new log the number means another record.
+        Order::StartOver { recorder, from } if recorder != parts.log.recorder() => {
+            debug!("the event log of {recorder} has begun anew already; not again from {from} on");
+        }
+        Order::StartOver { from, .. } => {
             let recorder = new_recorder(&parts.name);
             match parts.log.start_over(from, recorder, now) {
                 Ok(()) => begin_counts(&parts.metrics, &parts.log),
