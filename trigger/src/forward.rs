@@ -49,6 +49,9 @@ struct Body<'a> {
     generation: u64,
 }
 
+/// After so many failures in a row of a master that is there, fewer events go at once: one may be what it fails at.
+const PATIENCE: u32 = 5;
+
 /// What sends the log to the master.
 pub struct Forwarder {
     client: Client,
@@ -68,6 +71,8 @@ pub struct Forwarder {
     tidied: Instant,
     /// The most records of the next request: halved by each refusal, so that what is refused gets alone.
     most: usize,
+    /// The first record of the last request that was not taken, and how often in a row.
+    stuck: (u64, u32),
     quick: Backoff,
     slow: Backoff,
     /// The last fault that was logged.
@@ -110,6 +115,7 @@ impl Forwarder {
             spoke: now,
             tidied: now,
             most: MOST,
+            stuck: (0, 0),
             quick: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
             slow: Backoff::new(Duration::from_secs(5), Duration::from_secs(60)),
             fault: String::new(),
@@ -189,8 +195,29 @@ impl Forwarder {
                     step => step,
                 }
             }
-            Err(error) => self.failed(error),
+            Err(error) => {
+                if let ClientError::Unavailable(why) = &error {
+                    self.not_taken(behind, records.len(), why);
+                }
+                self.failed(error)
+            }
         }
+    }
+
+    /// Halves what goes at once when the master, which has just said where to go on, fails at it again and again: a
+    /// server's error may be for one record, which must not hold up those before it.
+    fn not_taken(&mut self, behind: u64, count: usize, why: &str) {
+        let head = behind - count as u64;
+        self.stuck = if self.stuck.0 == head { (head, self.stuck.1 + 1) } else { (head, 1) };
+        if self.stuck.1 < PATIENCE || count == 0 {
+            return;
+        }
+        self.stuck.1 = 0;
+        match count {
+            1 => error!("the master fails at event {head} each time; it is not passed over: {why}"),
+            _ => warn!("the master fails at events {head} to {} each time; trying half of them: {why}", behind - 1),
+        }
+        self.most = (count / 2).max(1);
     }
 
     /// Goes where the master says, if that can be.

@@ -107,3 +107,10 @@ async fn a_refusal_is_not_passed_over() {
     trigger(&bench, &master, &lines(1..=10), async || master.len() == 10).await;
     assert!(began.elapsed() >= Duration::from_secs(2), "a refusal is tried again slowly");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_the_master_fails_at_holds_up_none_before_it() {
+    let (bench, master) = (Bench::new(), Master::start().await);
+    master.fail_at(6);
+    trigger(&bench, &master, &lines(1..=8), async || master.len() == 5).await;
+}

@@ -26,6 +26,7 @@ struct Inner {
     lose: u32,
     away: u32,
     refuse: u32,
+    fail_at: Option<u64>,
     cut: bool,
 }
 
@@ -89,6 +90,11 @@ impl Master {
         self.with(|inner| inner.refuse = n);
     }
 
+    /// Fails at every batch with this record.
+    pub fn fail_at(&self, seq: u64) {
+        self.with(|inner| inner.fail_at = Some(seq));
+    }
+
     /// Goes back to what it had, as one that was restored.
     pub fn cut(&self, to: usize) {
         self.with(|inner| {
@@ -120,6 +126,9 @@ async fn take(State(inner): State<Shared>, Json(batch): Json<Intake>) -> Respons
     if inner.refuse > 0 {
         inner.refuse -= 1;
         return (StatusCode::UNPROCESSABLE_ENTITY, "not today").into_response();
+    }
+    if batch.records.iter().any(|record| Some(record.seq) == inner.fail_at) {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
     inner.counts = batch.counts;
     let mut jobs = Vec::new();
