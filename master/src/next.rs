@@ -162,7 +162,7 @@ fn body(key: Uuid, ending: &Ending, finding: &Finding, testcase: &str, page: &st
             "ref_url": page,
         }],
         "ref_url": page,
-        "note": sayable(finding.note.as_deref().or(ending.note.as_deref()).unwrap_or_default()),
+        "note": finding.note.as_deref().or(ending.note.as_deref()).map(sayable),
         "data": data,
     })
 }
