@@ -13,6 +13,11 @@ use crate::seen::Seen;
 use crate::template::{Context, Template};
 use crate::when::{Document, show};
 
+/// How many jobs, and how many bytes of text in them, one `do` may ask for because of one event. Lists of builds have
+/// hundreds of elements; a record of the log, and a request to the master, must stay of a size that both can take.
+const MOST_JOBS: usize = 10_000;
+const MOST_TEXT: usize = 4 << 20;
+
 /// What a rule that matched asks for, before other rules are looked at.
 #[derive(Default)]
 pub(crate) struct Wish {
@@ -59,10 +64,21 @@ impl<'a> Maker<'a> {
                     continue;
                 }
             };
+            let before = wish.jobs.len();
+            let mut text = 0;
             for element in elements {
                 match self.jobs(order, element, &cause) {
-                    Ok(jobs) => wish.jobs.extend(jobs),
+                    Ok(jobs) => {
+                        text += jobs.iter().map(length).sum::<usize>();
+                        wish.jobs.extend(jobs);
+                    }
                     Err(why) => wish.unrendered.push(why),
+                }
+                if text > MOST_TEXT {
+                    // All of them or none: nobody could tell which were left out.
+                    wish.jobs.truncate(before);
+                    wish.unrendered.push(format!("asks for jobs with more than {MOST_TEXT} bytes of text in all"));
+                    break;
                 }
             }
         }
@@ -94,7 +110,13 @@ impl<'a> Maker<'a> {
         static NOTHING: Value = Value::Null;
         let Some(path) = &order.for_each else { return Ok(vec![&NOTHING]) };
         match path.lookup(Document { event: self.seen.document(), fields: self.fields().map(AsRef::as_ref) }) {
-            Some(Value::Array(list)) => Ok(list.iter().collect()),
+            Some(Value::Array(list)) => {
+                let jobs = list.len().saturating_mul(order.tasks.len() * order.arches.len().max(1));
+                if jobs > MOST_JOBS {
+                    return Err(format!("for_each {} asks for {jobs} jobs, more than {MOST_JOBS}", path.text));
+                }
+                Ok(list.iter().collect())
+            }
             Some(other) => Err(format!("for_each {} is {}, not a list", path.text, show(other))),
             None => Err(format!("for_each {}: field absent", path.text)),
         }
@@ -147,6 +169,12 @@ impl<'a> Maker<'a> {
         let of_kind = self.fields().and_then(|fields| fields.get(what)).and_then(Value::as_str);
         of_kind.map(str::to_owned).ok_or_else(|| format!("no {what}: neither the rule nor its kind names one"))
     }
+}
+
+/// How many bytes of text a job was given.
+fn length(job: &NewJob) -> usize {
+    let params: usize = job.params.values().filter_map(Value::as_str).map(str::len).sum();
+    job.item.len() + job.item_type.len() + job.arch.len() + params
 }
 
 fn print(what: &str, template: &Template, context: &Context) -> Result<String, String> {

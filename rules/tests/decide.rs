@@ -167,3 +167,30 @@ fn a_configuration_can_be_shared_between_threads() {
     fn shared<T: Send + Sync>() {}
     shared::<Configuration>();
 }
+
+#[test]
+fn a_list_or_a_text_beyond_all_measure_makes_no_job_of_that_do_and_says_so() {
+    let configuration = configuration(
+        r#"
+rules:
+  - name: many
+    topics: [update]
+    do:
+      - { tasks: [a, b], for_each: body.builds, item: "{{ each }}", item_type: build }
+      - { tasks: [b], for_each: body.few, item: "{{ each }}{{ body.long }}", item_type: build }
+      - { tasks: [b], item: "{{ id }}", item_type: update }
+"#,
+    );
+    let builds: Vec<_> = (0..5_001).collect();
+    let few: Vec<_> = (0..100).collect();
+    let event = event("update", json!({"builds": builds, "few": few, "long": "x".repeat(60_000)}));
+    let decision = configuration.decide(&event, Time::default());
+    assert_eq!(decision.jobs.iter().map(|j| j.item.as_str()).collect::<Vec<_>>(), ["e1"]);
+    assert_eq!(
+        decision.unrendered,
+        [
+            "rule many: for_each body.builds asks for 10002 jobs, more than 10000",
+            "rule many: asks for jobs with more than 4194304 bytes of text in all"
+        ]
+    );
+}
