@@ -204,9 +204,9 @@ fn settle(settings: &mut Settings, layers: &Layers, home: &Home, url: &Url) {
     if open("trigger.dir") {
         trigger.dir = home.path("trigger");
     }
-    trigger.master = Some(url.clone());
+    trigger.master = Some(url.clone().into());
     if open("worker.dir") {
         worker.dir = home.path("worker");
     }
-    worker.master = url.clone();
+    worker.master = url.clone().into();
 }

@@ -1,5 +1,7 @@
 //! The HTTP client of one room for another.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,19 +10,30 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use crate::{Problem, Secret, install_crypto};
+use crate::{Addresses, Problem, Secret, install_crypto};
 
 /// How long an ordinary request may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a long body may take to come.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// Talks to one base address with one token. Cheap to clone.
+/// Talks to one service with one token. Cheap to clone.
+///
+/// Of several addresses it keeps to one, and goes on with the next as soon as a request has found it unavailable. That
+/// request fails all the same: only its caller knows whether it may be sent again.
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
-    base: Url,
+    bases: Arc<[Url]>,
+    /// Counts the moves to a next address; all clones move together.
+    moves: Arc<AtomicUsize>,
     token: Secret,
+}
+
+/// A request, and what the count of moves was when its address was chosen.
+struct Sent {
+    request: RequestBuilder,
+    at: usize,
 }
 
 /// What a caller can do about a failed request.
@@ -45,12 +58,10 @@ impl ClientError {
 }
 
 impl Client {
-    /// `base` is the address of a server, with or without a path under which it stands.
-    pub fn new(mut base: Url, token: Secret) -> Result<Client, ClientError> {
+    /// Addresses are those of servers, with or without a path under which they stand.
+    pub fn new(addresses: impl Into<Addresses>, token: Secret) -> Result<Client, ClientError> {
         install_crypto();
-        if !base.path().ends_with('/') {
-            base.set_path(&format!("{}/", base.path()));
-        }
+        let bases = addresses.into().all().iter().cloned().map(as_base).collect();
         let http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(5))
             .tcp_nodelay(true)
@@ -60,11 +71,16 @@ impl Client {
             .no_proxy()
             .build()
             .map_err(|e| ClientError::Unavailable(format!("cannot make an HTTP client: {}", chain(&e))))?;
-        Ok(Client { http, base, token })
+        Ok(Client { http, bases, moves: Arc::default(), token })
     }
 
+    /// The address that the next request goes to.
     pub fn base(&self) -> &Url {
-        &self.base
+        self.base_at(self.moves.load(Ordering::Relaxed))
+    }
+
+    fn base_at(&self, moves: usize) -> &Url {
+        &self.bases[moves % self.bases.len()]
     }
 
     pub async fn get<A: DeserializeOwned>(&self, path: &str) -> Result<A, ClientError> {
@@ -86,7 +102,7 @@ impl Client {
         body: &B,
         timeout: Duration,
     ) -> Result<A, ClientError> {
-        self.answer(self.request(Method::POST, path, timeout)?.json(body)).await
+        self.answer(self.request(Method::POST, path, timeout)?.with(|request| request.json(body))).await
     }
 
     /// Sends a body that is not JSON; answered with JSON.
@@ -97,11 +113,11 @@ impl Client {
         headers: &[(&str, &str)],
         body: Bytes,
     ) -> Result<A, ClientError> {
-        let mut request = self.request(method, path, TIMEOUT)?.body(body);
+        let mut sent = self.request(method, path, TIMEOUT)?.with(|request| request.body(body));
         for (name, value) in headers {
-            request = request.header(*name, *value);
+            sent = sent.with(|request| request.header(*name, *value));
         }
-        self.answer(request).await
+        self.answer(sent).await
     }
 
     /// `PUT`s bytes; answered with JSON.
@@ -116,65 +132,96 @@ impl Client {
 
     /// The answer to a `GET` as it comes, for a body that is not JSON.
     pub async fn get_raw(&self, path: &str) -> Result<reqwest::Response, ClientError> {
-        let response = self.request(Method::GET, path, TIMEOUT)?.send().await.map_err(|e| self.unavailable(&e))?;
-        if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
+        let sent = self.request(Method::GET, path, TIMEOUT)?;
+        let at = sent.at;
+        let response = self.begin(sent).await?;
+        if response.status().is_success() { Ok(response) } else { Err(self.refusal(response, at).await) }
     }
 
     /// A body that is not JSON, from one of its bytes on, as it comes; `None` when there is nothing from there on.
     pub async fn get_part(&self, path: &str, from: u64) -> Result<Option<reqwest::Response>, ClientError> {
-        let mut request = self.request(Method::GET, path, LONG)?;
+        let mut sent = self.request(Method::GET, path, LONG)?;
         if from > 0 {
-            request = request.header(header::RANGE, format!("bytes={from}-"));
+            sent = sent.with(|request| request.header(header::RANGE, format!("bytes={from}-")));
         }
-        let response = request.send().await.map_err(|e| self.unavailable(&e))?;
+        let at = sent.at;
+        let response = self.begin(sent).await?;
         match response.status() {
             StatusCode::RANGE_NOT_SATISFIABLE => Ok(None),
             status if status.is_success() => Ok(Some(response)),
-            _ => Err(refusal(response).await),
+            _ => Err(self.refusal(response, at).await),
         }
     }
 
-    fn request(&self, method: Method, path: &str, timeout: Duration) -> Result<RequestBuilder, ClientError> {
-        let url = self.base.join(path.trim_start_matches('/')).map_err(|e| ClientError::Refused {
-            status: 400,
-            detail: format!("'{path}' is no path of {}: {e}", self.base),
-        })?;
+    fn request(&self, method: Method, path: &str, timeout: Duration) -> Result<Sent, ClientError> {
+        let at = self.moves.load(Ordering::Relaxed);
+        let base = self.base_at(at);
+        let url = base
+            .join(path.trim_start_matches('/'))
+            .map_err(|e| ClientError::Refused { status: 400, detail: format!("'{path}' is no path of {base}: {e}") })?;
         let request = self.http.request(method, url).timeout(timeout);
-        Ok(match self.token.expose() {
+        let request = match self.token.expose() {
             Some(token) => request.bearer_auth(token),
             None => request,
-        })
+        };
+        Ok(Sent { request, at })
     }
 
-    async fn answer<A: DeserializeOwned>(&self, request: RequestBuilder) -> Result<A, ClientError> {
-        let response = request.send().await.map_err(|e| self.unavailable(&e))?;
+    async fn begin(&self, sent: Sent) -> Result<reqwest::Response, ClientError> {
+        sent.request.send().await.map_err(|e| self.unreachable(&e, sent.at))
+    }
+
+    async fn answer<A: DeserializeOwned>(&self, sent: Sent) -> Result<A, ClientError> {
+        let at = sent.at;
+        let response = self.begin(sent).await?;
         if !response.status().is_success() {
-            return Err(refusal(response).await);
+            return Err(self.refusal(response, at).await);
         }
-        let bytes = response.bytes().await.map_err(|e| self.unavailable(&e))?;
+        let bytes = response.bytes().await.map_err(|e| self.unreachable(&e, at))?;
         serde_json::from_slice(&bytes)
-            .map_err(|e| ClientError::Unavailable(format!("{} answered what cannot be read: {e}", self.base)))
+            .map_err(|e| self.unavailable(at, format!("{} answered what cannot be read: {e}", self.base_at(at))))
     }
 
-    fn unavailable(&self, e: &reqwest::Error) -> ClientError {
-        ClientError::Unavailable(format!("cannot reach {}: {}", self.base, chain(e)))
+    fn unreachable(&self, e: &reqwest::Error, at: usize) -> ClientError {
+        self.unavailable(at, format!("cannot reach {}: {}", self.base_at(at), chain(e)))
+    }
+
+    /// Moves to the next address, unless another request has done so since this one was made.
+    fn unavailable(&self, at: usize, why: String) -> ClientError {
+        let _ = self.moves.compare_exchange(at, at.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed);
+        ClientError::Unavailable(why)
+    }
+
+    /// What a server said that did not succeed.
+    async fn refusal(&self, response: reqwest::Response, at: usize) -> ClientError {
+        let (status, url) = (response.status(), response.url().clone());
+        let body = response.bytes().await.unwrap_or_default();
+        let detail = match serde_json::from_slice::<Problem>(&body) {
+            Ok(problem) => problem.detail,
+            Err(_) => String::from_utf8_lossy(&body).chars().take(500).collect(),
+        };
+        let later = status.is_server_error()
+            || status == StatusCode::TOO_MANY_REQUESTS
+            || status == StatusCode::REQUEST_TIMEOUT;
+        if later {
+            return self.unavailable(at, format!("{url} answered {status}: {detail}"));
+        }
+        ClientError::Refused { status: status.as_u16(), detail }
     }
 }
 
-/// What a server said that did not succeed.
-async fn refusal(response: reqwest::Response) -> ClientError {
-    let (status, url) = (response.status(), response.url().clone());
-    let body = response.bytes().await.unwrap_or_default();
-    let detail = match serde_json::from_slice::<Problem>(&body) {
-        Ok(problem) => problem.detail,
-        Err(_) => String::from_utf8_lossy(&body).chars().take(500).collect(),
-    };
-    let later =
-        status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT;
-    if later {
-        return ClientError::Unavailable(format!("{url} answered {status}: {detail}"));
+impl Sent {
+    fn with(self, change: impl FnOnce(RequestBuilder) -> RequestBuilder) -> Sent {
+        Sent { request: change(self.request), at: self.at }
     }
-    ClientError::Refused { status: status.as_u16(), detail }
+}
+
+/// So that a path is joined behind the whole address.
+fn as_base(mut url: Url) -> Url {
+    if !url.path().ends_with('/') {
+        url.set_path(&format!("{}/", url.path()));
+    }
+    url
 }
 
 /// An error and its causes in one line: reqwest's own text leaves out the one that matters.
@@ -184,4 +231,40 @@ fn chain(e: &dyn std::error::Error) -> String {
         last = cause;
     }
     last.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::routing::get;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn server(router: Router) -> Url {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        url.parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn of_several_servers_the_next_is_asked_when_one_is_away_or_failing() {
+        let away = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let away = format!("http://{away}");
+        let failing = server(Router::new().route("/who", get(|| async { StatusCode::SERVICE_UNAVAILABLE }))).await;
+        let works = server(Router::new().route("/who", get(|| async { "\"me\"" }))).await;
+        let list = serde_json::json!([away, failing, works]);
+        let client = Client::new(serde_json::from_value::<Addresses>(list).unwrap(), Secret::none()).unwrap();
+        let clone = client.clone();
+        for address in [away.as_str(), failing.as_str()] {
+            let error = client.get::<String>("who").await.unwrap_err();
+            assert!(error.status().is_none() && error.to_string().contains(address), "{error}");
+        }
+        for _ in 0..2 {
+            assert_eq!(clone.get::<String>("/who").await.unwrap(), "me");
+        }
+        assert_eq!(client.get::<String>("/nothing").await.unwrap_err().status(), Some(404));
+        assert_eq!(client.base().as_str(), works.as_str());
+    }
 }

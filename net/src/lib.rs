@@ -2,6 +2,7 @@
 //!
 //! There are no routes here.
 
+mod addresses;
 mod backoff;
 mod client;
 pub mod clock;
@@ -11,6 +12,7 @@ mod secret;
 mod serve;
 mod tokens;
 
+pub use addresses::Addresses;
 pub use backoff::Backoff;
 pub use client::{Client, ClientError};
 pub use problem::Problem;

@@ -46,8 +46,8 @@ pub async fn run(
     // Sources stop first, then the intake by itself, then the forwarder.
     let last = CancellationToken::new();
     let forwarder = match &settings.master {
-        Some(url) => {
-            let client = Client::new(url.clone(), token).context("cannot make a client for the master")?;
+        Some(addresses) => {
+            let client = Client::new(addresses.clone(), token).context("cannot make a client for the master")?;
             let orders = started.orders.clone();
             let forwarder = Forwarder::new(client, reader, shared, orders, live, metrics.clone());
             Some(tokio::spawn(forwarder.run(last.clone())))

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use model::Span;
+use net::Addresses;
 use serde::{Deserialize, Serialize};
-use url::Url;
 
 use crate::amqp;
 use crate::decode::Limits;
@@ -18,8 +18,8 @@ pub struct Settings {
     pub name: String,
     /// Where its event log is.
     pub dir: PathBuf,
-    /// None: it only records.
-    pub master: Option<Url>,
+    /// Where its master is; of several over one database, whichever answers. None: it only records.
+    pub master: Option<Addresses>,
     /// Holds the token for the master.
     pub token_file: Option<PathBuf>,
     /// The bus; none: no bus.

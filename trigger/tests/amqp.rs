@@ -132,7 +132,7 @@ async fn a_stop_in_the_middle_loses_nothing_and_the_master_gets_it_all() {
 
     let stop = CancellationToken::new();
     let settings =
-        trigger::Settings { dir: bench.path("log"), master: Some(master.url()), ..trigger::Settings::default() };
+        trigger::Settings { dir: bench.path("log"), master: Some(master.url().into()), ..trigger::Settings::default() };
     let run = trigger::run(settings, configuration(1), net::Secret::none(), bench.metrics.clone(), stop.clone());
     let running = tokio::spawn(run);
     until("the master has all", async || master.len() == 3100).await;

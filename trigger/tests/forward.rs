@@ -13,7 +13,7 @@ async fn trigger(bench: &Bench, master: &Master, lines: &[String], holds: impl A
     let settings = trigger::Settings {
         name: "t".into(),
         dir: bench.path("log"),
-        master: Some(master.url()),
+        master: Some(master.url().into()),
         file: Some(file),
         rotate_at: 4000,
         ..trigger::Settings::default()

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use model::Span;
+use net::Addresses;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -11,8 +12,8 @@ use url::Url;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The master's address.
-    pub master: Url,
+    /// Where its master is; of several over one database, whichever answers.
+    pub master: Addresses,
     /// A file with the worker's own token; none where the master asks for none.
     pub token_file: Option<PathBuf>,
     /// The worker's name in every list, log line and hold.
@@ -34,7 +35,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
-            master: Url::parse("http://127.0.0.1:8080/").expect("a constant address"),
+            master: Url::parse("http://127.0.0.1:8080/").expect("a constant address").into(),
             token_file: None,
             name: host_name(),
             slots: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),

@@ -293,7 +293,7 @@ pub struct Rig {
 
 pub fn settings(master: &Master, dir: &Path) -> Settings {
     Settings {
-        master: master.url.clone(),
+        master: master.url.clone().into(),
         name: "w1".to_owned(),
         slots: 4,
         dir: dir.join("worker"),
