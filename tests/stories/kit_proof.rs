@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use crate::kit::netns::Network;
+use crate::kit::tmpfs::Tmpfs;
 use crate::kit::unsynced::Unsynced;
-use crate::kit::{Database, Postgres, Rabbit, Story, http, ports, secs, servers, sweep, until};
+use crate::kit::{Chance, Database, Postgres, Proxy, Rabbit, Story, count, http, ports, secs, servers, sweep, until};
 
 #[test]
 fn waiting_says_what_for_and_what_was_seen_instead() {
@@ -286,4 +288,168 @@ fn an_orderly_exit_is_no_power_cut() {
     let ran = story.run(secs(20), python);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert_eq!(fs::read_to_string(story.path("events.jsonl")).unwrap(), "one");
+}
+
+mod proxy {
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Where whatever is sent comes back, for ever.
+    fn echo() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("tcp://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (mut from, mut to) = (stream.as_ref().unwrap().try_clone().unwrap(), stream.unwrap());
+                std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            }
+        });
+        url
+    }
+
+    fn connect(proxy: &Proxy) -> std::io::Result<TcpStream> {
+        let stream = TcpStream::connect(proxy.url().trim_start_matches("tcp://"))?;
+        stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+        Ok(stream)
+    }
+
+    /// Sends a byte and waits for it to come back.
+    fn ping(stream: &mut TcpStream) -> Result<(), ErrorKind> {
+        stream.write_all(b"x").map_err(|error| error.kind())?;
+        let mut byte = [0];
+        match stream.read(&mut byte) {
+            Ok(1) => Ok(()),
+            Ok(_) => Err(ErrorKind::UnexpectedEof),
+            Err(error) => Err(error.kind()),
+        }
+    }
+
+    #[test]
+    fn it_cuts_refuses_delays_and_swallows() {
+        let proxy = Proxy::before(&echo());
+        let mut old = connect(&proxy).unwrap();
+        assert_eq!(ping(&mut old), Ok(()));
+
+        proxy.cut();
+        until(secs(10), "a reset", || match ping(&mut old) {
+            Err(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => Ok(()),
+            other => Err(other),
+        });
+        let mut old = connect(&proxy).unwrap();
+        assert_eq!(ping(&mut old), Ok(()), "new connections pass");
+
+        proxy.refuse();
+        assert_eq!(connect(&proxy).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        proxy.let_through();
+        let mut old = connect(&proxy).unwrap();
+        assert_eq!(ping(&mut old), Ok(()));
+
+        proxy.delay(Duration::from_millis(50));
+        let begin = Instant::now();
+        assert_eq!(ping(&mut old), Ok(()));
+        assert!(begin.elapsed() >= Duration::from_millis(100), "there and back");
+        proxy.delay(Duration::ZERO);
+
+        proxy.half_open();
+        let mut new = connect(&proxy).unwrap();
+        for stream in [&mut old, &mut new] {
+            assert_eq!(ping(stream), Err(ErrorKind::WouldBlock), "neither an answer nor an error");
+        }
+        proxy.forget();
+        assert_eq!(ping(&mut connect(&proxy).unwrap()), Ok(()));
+        assert_eq!(ping(&mut old), Err(ErrorKind::WouldBlock), "an old connection stays deaf");
+        proxy.heal();
+        until(secs(10), "a reset", || match ping(&mut old) {
+            Err(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => Ok(()),
+            other => Err(other),
+        });
+        assert_eq!(ping(&mut connect(&proxy).unwrap()), Ok(()));
+    }
+
+    #[test]
+    fn a_server_that_is_down_is_down_behind_it_too() {
+        let port = ports::free();
+        let proxy = Proxy::before(&format!("tcp://127.0.0.1:{port}"));
+        let ping = || ping(&mut connect(&proxy).unwrap());
+        assert!(ping().is_err());
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+        std::thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            stream.read_exact(&mut [0]).and_then(|()| stream.write_all(b"y"))
+        });
+        assert_eq!(ping(), Ok(()));
+    }
+
+    #[test]
+    fn a_network_of_its_own_reaches_this_machine_until_its_cable_is_pulled() {
+        let (story, network) = (Story::new(), Network::new());
+        let proxy = Proxy::at(SocketAddr::from((network.host(), ports::free())), &echo());
+        let mut python = story.command("python3");
+        python.args([
+            "-c",
+            "import socket, sys\n\
+            end = socket.create_connection((sys.argv[1], int(sys.argv[2])), 10)\n\
+            end.settimeout(float(sys.argv[3]))\n\
+            end.send(b'x'); assert end.recv(1) == b'x'; print('there', flush=True)\n\
+            for line in open(sys.argv[4]): end.send(b'y'); print(end.recv(1), flush=True)",
+        ]);
+        let at = proxy.url().trim_start_matches("tcp://");
+        let (host, port) = at.split_once(':').unwrap();
+        let go = story.path("go");
+        nix::unistd::mkfifo(&go, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let mut patient = network.inside(&story, &python);
+        patient.args([host, port, "60"]).arg(&go);
+        let mut patient = story.start("patient", patient);
+        until(secs(20), "the first byte", || if patient.out() == "there\n" { Ok(()) } else { Err(patient.err()) });
+
+        network.cut();
+        let mut late = network.inside(&story, &python);
+        late.args([host, port, "1"]).arg(&go);
+        assert_ne!(story.run(secs(30), late).code, Some(0), "nobody gets through");
+        fs::write(&go, "now\n").unwrap();
+        assert_eq!(patient.ended(), None, "nobody was told");
+        network.mend();
+        assert_eq!(patient.wait(secs(60)).code(), Some(0), "{}", patient.err());
+        assert_eq!(patient.out(), "there\nb'y'\n", "what was sent meanwhile has come");
+    }
+}
+
+#[test]
+fn a_small_file_system_is_filled_and_freed() {
+    let story = Story::new();
+    let disk = Tmpfs::mount(&story, "disk", 512);
+    let file = disk.folder().join("file");
+    fs::write(&file, "before").unwrap();
+    disk.fill();
+    let error = fs::write(disk.folder().join("other"), "x").unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+    assert_eq!(fs::read(&file).unwrap(), b"before");
+    disk.free();
+    fs::write(disk.folder().join("other"), vec![b'x'; 400 << 10]).unwrap();
+    drop(disk);
+    assert!(!file.exists(), "it is gone with what was in it");
+}
+
+#[test]
+fn chance_is_the_same_with_the_same_seed() {
+    let numbers = |seed| {
+        let mut chance = Chance::new(seed);
+        let mut order: Vec<_> = (0..10).collect();
+        chance.shuffle(&mut order);
+        (order, chance.below(1000), chance.millis(50))
+    };
+    assert_eq!(numbers(7), numbers(7));
+    assert_ne!(numbers(7), numbers(8));
+    // As the algorithm's own reference gives it.
+    assert_eq!(Chance::new(1_234_567).below(usize::MAX), 6_457_827_717_110_365_317);
+}
+
+#[test]
+fn counting_names_what_is_missing_unwanted_and_twice() {
+    assert_eq!(count::same(["b", "a"], ["a", "b"]), Ok(()));
+    let difference = count::same(["a", "b"], ["b", "b", "c"]).unwrap_err();
+    assert_eq!(difference, r#"expected 2, found 3; missing 1 ["a"], unwanted 1 ["c"], twice 1 ["b"]"#);
 }

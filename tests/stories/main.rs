@@ -6,8 +6,12 @@ mod kit;
 mod kit_proof;
 
 mod broker;
+mod fleet;
 mod installation;
+mod ledger;
+mod site;
 
 mod bus;
 mod kill;
+mod masters;
 mod replay;

@@ -4,15 +4,22 @@
 
 #![allow(dead_code, reason = "the kit is whole; each story takes what it needs")]
 
+pub mod chance;
+pub mod count;
 pub mod http;
+pub mod netns;
 pub mod ports;
 pub mod process;
+pub mod proxy;
 pub mod servers;
 pub mod story;
 pub mod sweep;
+pub mod tmpfs;
 pub mod unsynced;
 pub mod wait;
 
+pub use chance::Chance;
+pub use proxy::Proxy;
 pub use servers::{Database, Postgres, Rabbit};
 pub use story::Story;
-pub use wait::{secs, until};
+pub use wait::{pass, secs, until};

@@ -135,25 +135,36 @@ pub fn shared_amqp() -> String {
     from_test("TASKOTRON_TEST_AMQP")
 }
 
-/// An empty database of its own in the cluster that `./test` has started; dropped
-/// with this value, whoever is still connected. Not for use within a tokio
-/// runtime: the `postgres` crate brings its own.
+/// The URL of the PostgreSQL cluster that `./test` has started.
+pub fn shared_postgres() -> String {
+    from_test("TASKOTRON_TEST_POSTGRES")
+}
+
+/// An empty database of its own in a cluster; dropped with this value, whoever is
+/// still connected. Not for use within a tokio runtime: the `postgres` crate
+/// brings its own.
 pub struct Database {
+    server: String,
     name: String,
     url: String,
 }
 
 impl Database {
+    /// In the cluster that `./test` has started.
     pub fn new() -> Database {
+        Database::within(&shared_postgres())
+    }
+
+    /// In the cluster that a superuser's URL names.
+    pub fn within(server: &str) -> Database {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("story_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let server = from_test("TASKOTRON_TEST_POSTGRES");
-        let mut url = url::Url::parse(&server).expect("TASKOTRON_TEST_POSTGRES is a URL");
+        let mut url = url::Url::parse(server).expect("a cluster's URL");
         url.set_path(&name);
-        superuser(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
-            .and_then(|()| superuser(&format!("CREATE DATABASE {name}")))
+        superuser(server, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+            .and_then(|()| superuser(server, &format!("CREATE DATABASE {name}")))
             .expect("the superuser makes a database");
-        Database { name, url: url.into() }
+        Database { server: server.into(), name, url: url.into() }
     }
 
     pub fn url(&self) -> &str {
@@ -169,13 +180,12 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let _ = superuser(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
+        let _ = superuser(&self.server, &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
     }
 }
 
-fn superuser(statement: &str) -> Result<(), postgres::Error> {
-    let server = from_test("TASKOTRON_TEST_POSTGRES");
-    postgres::Client::connect(&server, postgres::NoTls)?.batch_execute(statement)
+fn superuser(server: &str, statement: &str) -> Result<(), postgres::Error> {
+    postgres::Client::connect(server, postgres::NoTls)?.batch_execute(statement)
 }
 
 fn from_test(name: &str) -> String {

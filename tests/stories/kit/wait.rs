@@ -61,8 +61,14 @@ pub fn until<L: Look>(within: Duration, what: &str, mut look: impl FnMut() -> L)
     }
 }
 
+/// Lets a time pass: where the moment itself is the thing waited for.
+pub fn pass(time: Duration) {
+    let begin = Instant::now();
+    until(time + secs(10), "the moment", || begin.elapsed() >= time);
+}
+
 /// `secs(5)` reads better than `Duration::from_secs(5)` where every line has one.
-pub fn secs(seconds: u64) -> Duration {
+pub const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
