@@ -30,6 +30,7 @@ use crate::{logging, place, up};
 
 pub use configuration::{files, read as read_configuration};
 pub use output::Format;
+pub use role::VIGIL;
 
 /// Event-driven task trigger and job executor
 ///
@@ -124,6 +125,9 @@ impl Session {
 
 /// The program.
 pub fn main() -> ExitCode {
+    if let Some(dir) = role::guarded() {
+        return exit::finish("taskotron", ::worker::keep_vigil(&dir).map(|()| Exit::Reached));
+    }
     let Cli { command, options } = Cli::parse();
     logging::begin(if command.is_service() { "info" } else { "warn" });
     let session = Session { format: options.output, options };

@@ -82,6 +82,19 @@ fn token(file: Option<&PathBuf>) -> anyhow::Result<Secret> {
     }
 }
 
+/// What makes this program the guardian of a worker. No command for people, and none of the commands' weight.
+const GUARDIAN: &str = "guardian";
+
+pub const VIGIL: worker::Vigil = worker::Vigil(&[GUARDIAN]);
+
+/// The folder of the worker that has started this process as its guardian, if one has.
+pub fn guarded() -> Option<PathBuf> {
+    match &std::env::args_os().collect::<Vec<_>>()[..] {
+        [_, word, dir] if word == GUARDIAN => Some(dir.into()),
+        _ => None,
+    }
+}
+
 impl Trigger {
     pub async fn run(self, session: &Session) -> anyhow::Result<Exit> {
         let config = self.config.as_ref().map(|dir| dir.display().to_string());
@@ -102,7 +115,7 @@ impl Worker {
         let settings = settings(session, flags)?;
         let token = token(settings.worker.token_file.as_ref())?;
         let Stages { graceful, now } = Stages::on_signals()?;
-        worker::run(settings.worker, token, worker::Stop { graceful, now }).await?;
+        worker::run(settings.worker, token, VIGIL, worker::Stop { graceful, now }).await?;
         Ok(Exit::Reached)
     }
 }

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::command::VIGIL;
 use crate::settings::Settings;
 
 use super::home::Home;
@@ -100,7 +101,7 @@ impl Running {
             Arc::default(),
             stop_trigger.clone(),
         ));
-        let worker = worker::run(settings.worker.clone(), home.token(Role::Worker)?, stop_worker.clone());
+        let worker = worker::run(settings.worker.clone(), home.token(Role::Worker)?, VIGIL, stop_worker.clone());
         let worker = tokio::spawn(worker);
         let _live = live;
         Ok(Running {

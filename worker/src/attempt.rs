@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::groups;
+use crate::guardian::Guardian;
 use crate::halt::Halt;
 use crate::home::{AttemptId, Home};
 use crate::leader::Status;
@@ -34,6 +35,7 @@ pub struct Bench {
     pub leases: Arc<Leases>,
     pub spawner: Spawner,
     pub groups: groups::Sweeper,
+    pub guardian: Arc<Guardian>,
 }
 
 /// How an attempt ended, before it is written as a report.
@@ -62,10 +64,11 @@ pub async fn work(bench: &Bench, lease: Lease, mut view: View) -> Parcel {
     let outcome = tokio::select! {
         biased;
         // First: where it is time to stop when the workspace is ready, the process must not find out later.
-        never = guard(bench, &lease, view.term) => match never {},
-        outcome = in_workspace(bench, id, &lease, &mut view.halt, &log) => outcome,
+        never = guard(bench, id, &lease, view.term.clone()) => match never {},
+        outcome = in_workspace(bench, id, &lease, &mut view, &log) => outcome,
         never = upload.live() => match never {},
     };
+    bench.guardian.over(id);
     let Outcome { end, found, ran } = outcome;
     tracing::debug!("ended: {end}");
     let ran = Span(ran);
@@ -80,20 +83,17 @@ pub async fn work(bench: &Bench, lease: Lease, mut view: View) -> Parcel {
     Parcel::new(id, report, log, sent)
 }
 
-/// Sees that a task that must never overlap ends before its lease.
-async fn guard(bench: &Bench, lease: &Lease, term: watch::Receiver<Term>) -> Infallible {
-    if lease.task.exclusive { bench.leases.guard(&lease.token, term).await } else { std::future::pending().await }
+/// Sees that a task that must never overlap ends before its lease; the guardian does, where we cannot.
+async fn guard(bench: &Bench, id: AttemptId, lease: &Lease, term: watch::Receiver<Term>) -> Infallible {
+    if !lease.task.exclusive {
+        return std::future::pending().await;
+    }
+    bench.leases.guard(&lease.token, term, |last| bench.guardian.allow(id, last)).await
 }
 
-async fn in_workspace(
-    bench: &Bench,
-    id: AttemptId,
-    lease: &Lease,
-    halt: &mut watch::Receiver<Option<Halt>>,
-    log: &Arc<Log>,
-) -> Outcome {
+async fn in_workspace(bench: &Bench, id: AttemptId, lease: &Lease, view: &mut View, log: &Arc<Log>) -> Outcome {
     // Told to stop before anything was made.
-    if let Some(halt) = halt.borrow().clone() {
+    if let Some(halt) = view.halt.borrow().clone() {
         return Outcome::of(halt.end(), halt.note(), Duration::ZERO);
     }
     let (folder, order) = (bench.home.workspace(id), lease.clone());
@@ -101,8 +101,12 @@ async fn in_workspace(
         Ok(workspace) => workspace,
         Err(reason) => return Outcome::not_started(reason),
     };
-    let ending = run(bench, id, lease, &workspace, halt, log).await;
-    bench.groups.ended(id);
+    let ending = run(bench, id, lease, &workspace, view, log).await;
+    let swept = bench.groups.ended(id);
+    if lease.task.exclusive {
+        // With the report another may begin.
+        let _ = swept.await;
+    }
     let (formats, log) = (lease.task.results.clone(), log.clone());
     blocking(move || {
         log.close();
@@ -125,7 +129,7 @@ async fn run(
     id: AttemptId,
     lease: &Lease,
     workspace: &Workspace,
-    halt: &mut watch::Receiver<Option<Halt>>,
+    view: &mut View,
     log: &Arc<Log>,
 ) -> Result<(Ending, Duration), String> {
     let order = Order {
@@ -133,9 +137,10 @@ async fn run(
         env: environment::build(&bench.settings, lease, workspace),
         folder: workspace.folder.clone(),
         record: bench.home.group(id),
+        latest: lease.task.exclusive.then(|| view.term.borrow().last),
     };
     // To copy a large source takes long, and what must not overlap may be another worker's by now.
-    if let Some(halt) = halt.borrow().clone() {
+    if let Some(halt) = view.halt.borrow().clone() {
         return Ok((Ending::Halted(halt), Duration::ZERO));
     }
     let started = bench.spawner.start(order).await?;
@@ -145,10 +150,16 @@ async fn run(
         no_output: lease.task.no_output_timeout.map(|span| span.0),
         grace: lease.task.grace.0,
     };
-    let ending = process::run(started, clocks, halt, log).await;
-    groups::forget(&bench.home, id);
+    let ending = process::run(started, clocks, &mut view.halt, log).await;
+    let by_guardian = !groups::forget(&bench.home, id);
     let ran = begun.elapsed();
-    ending.map(|ending| (ending, ran)).map_err(|e| format!("the process could not be watched: {e}"))
+    match ending {
+        Ok(Ending::Itself(Status::Signalled(9))) if by_guardian => {
+            Ok((Ending::Halted(Halt::LeaseEnds { grace: Duration::ZERO }), ran))
+        }
+        Ok(ending) => Ok((ending, ran)),
+        Err(e) => Err(format!("the process could not be watched: {e}")),
+    }
 }
 
 fn outcome(ending: Ending, ran: Duration, formats: &[ResultFormat], workspace: &Workspace) -> Outcome {

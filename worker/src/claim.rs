@@ -20,10 +20,10 @@ use std::time::Duration;
 
 use model::lease::{Claimed, Lease};
 use net::{Backoff, ClientError};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::leases::Term;
+use crate::leases::{Asked, Term};
 use crate::master::Master;
 
 /// How long the master may hold a claim, at most.
@@ -59,7 +59,7 @@ impl Claims {
     /// goes on. Leases that come when the worker stops are to be handed back.
     pub async fn next(&mut self, slots: u32) -> Granted {
         let id = net::clock::uuid();
-        let asked = Instant::now();
+        let asked = Asked::now();
         let mut unreachable = false;
         loop {
             let answer = tokio::select! {
@@ -94,14 +94,14 @@ impl Claims {
         self.term.map_or(Duration::ZERO, |term| HOLD.min(term / 2))
     }
 
-    fn granted(&mut self, claimed: Claimed, asked: Instant) -> Granted {
+    fn granted(&mut self, claimed: Claimed, asked: Asked) -> Granted {
         let length = claimed.term.0;
         self.term = Some(length);
-        Granted { leases: claimed.leases, term: Term { until: asked + length, length } }
+        Granted { leases: claimed.leases, term: asked.granted(length) }
     }
 
     /// Finds out what a claim was given whose answer we shall not wait for.
-    async fn settle(&mut self, id: uuid::Uuid, asked: Instant) -> Granted {
+    async fn settle(&mut self, id: uuid::Uuid, asked: Asked) -> Granted {
         let ask = async {
             loop {
                 match self.master.claim(id, 0, Duration::ZERO).await {

@@ -1,9 +1,9 @@
 //! Nothing of a job outlives it, not even what left its process group or lost its worker.
 //!
 //! The group of a running attempt is on record in `groups/`: the first process writes its own line of `/proc/PID/stat`
-//! there before it becomes the job's program. What a worker that was killed has left is found at the next start by
-//! those records, and by what every job's process carries in its environment. A process is killed only where that says
-//! whose it is, and by a handle that cannot come to mean another process.
+//! there before it becomes the job's program. What is left of an attempt is found by that record, by what every job's
+//! process carries in its environment, and by who descends from whom. A process is killed only where that says whose it
+//! is, and by a handle that cannot come to mean another process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
-use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
 
 use crate::home::{AttemptId, Home};
 use crate::pidfd::PidFd;
@@ -23,56 +23,90 @@ use crate::proc::{Environ, Stat, pids};
 /// The least time between two looks at all processes.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// How often leftovers are looked for at the start: each look also finds what was forked during the one before.
+/// How often leftovers are looked for: each look also finds what was forked during the one before.
 const LOOKS: usize = 5;
 
-/// Removes the record of a group that is gone.
-pub fn forget(home: &Home, id: AttemptId) {
-    if let Err(e) = fs::remove_file(home.group(id)) {
-        tracing::warn!(job.id = %id.job, attempt = id.attempt, "cannot remove the record of a process group: {e}");
+/// How long a killed process may take to be gone. One that does not die waits for the disk; it cannot run on.
+const DYING: Duration = Duration::from_secs(1);
+
+/// The first processes of attempts, by the numbers of their groups.
+type Leaders = BTreeMap<Pid, (AttemptId, u64)>;
+
+/// Removes the record of a group that is gone. Whether it was still there: a guardian takes it before it kills.
+pub fn forget(home: &Home, id: AttemptId) -> bool {
+    match fs::remove_file(home.group(id)) {
+        Ok(()) => true,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => false,
+        Err(e) => {
+            tracing::warn!(job.id = %id.job, attempt = id.attempt, "cannot remove the record of a process group: {e}");
+            true
+        }
     }
 }
 
-/// Ends what an earlier worker left running in this folder, and removes its workspaces and logs. Returns how many
-/// processes there were.
-pub async fn clear(home: &Home) -> io::Result<usize> {
-    let mut recorded = BTreeMap::new();
-    for id in home.attempts_in("groups")? {
-        let line = fs::read_to_string(home.group(id)).unwrap_or_default();
-        // A record that was never written is one of a process that never became a job's.
-        if let Some(leader) = Stat::parse(&line) {
-            recorded.insert(leader.pid, (id, leader.start));
-        }
-    }
-    let mut found = 0;
-    for _ in 0..LOOKS {
-        let killed = kill_leftovers(home, &recorded);
-        found += killed.len();
-        if killed.is_empty() {
-            break;
-        }
-        for process in killed {
-            // One that does not die waits for the disk; it cannot run on.
-            let _ = timeout(Duration::from_secs(1), process.watch()?.ended()).await;
-        }
-    }
-    for id in home.attempts_in("groups")? {
+/// Ends what a worker that is gone has left running in its folder. Returns how many processes there were.
+pub fn clear(home: &Home) -> io::Result<usize> {
+    let recorded = home.attempts_in("groups")?;
+    let leaders: Leaders = recorded.iter().filter_map(|id| leader(home, *id)).collect();
+    let work = home.workspaces();
+    let found = kill_all(&leaders, |folder| folder.starts_with(&work))?;
+    for id in recorded {
         forget(home, id);
     }
     Ok(found)
 }
 
-fn kill_leftovers(home: &Home, recorded: &BTreeMap<Pid, (AttemptId, u64)>) -> Vec<PidFd> {
-    let stats: Vec<Stat> = pids().into_iter().filter_map(Stat::of).collect();
-    let is_ours = |stat: &Stat| {
-        recorded.get(&stat.group).is_some_and(|(id, start)| {
+/// Ends what runs of one attempt, without its worker, and takes away its record first. Returns how many processes
+/// there were.
+pub fn end(home: &Home, id: AttemptId) -> io::Result<usize> {
+    let leaders: Leaders = leader(home, id).into_iter().collect();
+    forget(home, id);
+    let work = home.workspace(id);
+    kill_all(&leaders, |folder| folder == work)
+}
+
+/// A record that was never written is one of a process that never became a job's.
+fn leader(home: &Home, id: AttemptId) -> Option<(Pid, (AttemptId, u64))> {
+    let leader = Stat::parse(&fs::read_to_string(home.group(id)).ok()?)?;
+    Some((leader.pid, (id, leader.start)))
+}
+
+/// Kills all that is in one of the groups or works for a folder that `is_meant`, until a look finds no more.
+fn kill_all(leaders: &Leaders, is_meant: impl Fn(&Path) -> bool) -> io::Result<usize> {
+    let mut found = 0;
+    for _ in 0..LOOKS {
+        let killed = kill_families(leaders, &is_meant);
+        if killed.is_empty() {
+            break;
+        }
+        found += killed.len();
+        for process in killed {
+            process.gone_within(DYING)?;
+        }
+    }
+    Ok(found)
+}
+
+fn kill_families(leaders: &Leaders, is_meant: impl Fn(&Path) -> bool) -> Vec<PidFd> {
+    let all: Vec<Stat> = pids().into_iter().filter_map(Stat::of).filter(|stat| !stat.zombie).collect();
+    let is_ours = |stat: &&Stat| {
+        leaders.get(&stat.group).is_some_and(|(id, start)| {
             (stat.pid == stat.group && stat.start == *start)
                 || Environ::of(stat.pid).get("TASKOTRON_JOB_ID") == Some(&id.job.to_string())
         })
     };
-    let groups: BTreeSet<Pid> = stats.iter().filter(|stat| is_ours(stat)).map(|stat| stat.group).collect();
-    let work = home.workspaces();
-    kill_each(|stat| groups.contains(&stat.group) || attempt_folder(stat.pid).is_some_and(|f| f.starts_with(&work)))
+    let groups: BTreeSet<Pid> = all.iter().filter(is_ours).map(|stat| stat.group).collect();
+    let root = |stat: &Stat| groups.contains(&stat.group) || attempt_folder(stat.pid).is_some_and(|f| is_meant(&f));
+    let (mut prey, mut rest): (Vec<Stat>, Vec<Stat>) = all.into_iter().partition(root);
+    // What has left the group and wiped its environment still descends from the leader, as long as that is there.
+    let mut next = 0;
+    while let Some(parent) = prey.get(next).map(|stat| stat.pid) {
+        prey.extend(rest.extract_if(.., |stat| stat.parent == parent));
+        next += 1;
+    }
+    // First those whose end is taken for the job's own.
+    prey.sort_by_key(|stat| stat.pid != stat.group);
+    prey.iter().filter_map(kill).collect()
 }
 
 /// The workspace that a process says it works for.
@@ -80,23 +114,17 @@ fn attempt_folder(pid: Pid) -> Option<PathBuf> {
     Some(Path::new(Environ::of(pid).get("TASKOTRON_ARTIFACTS")?).parent()?.to_owned())
 }
 
-/// Kills every process of which `is_prey` holds; never this one.
-fn kill_each(is_prey: impl Fn(&Stat) -> bool) -> Vec<PidFd> {
-    let mut killed = Vec::new();
-    for pid in pids().into_iter().filter(|pid| *pid != Pid::this()) {
-        // The handle comes first: whatever is then read is of the process that it stands for, or of none.
-        let (Ok(handle), Some(stat)) = (PidFd::open(pid), Stat::of(pid)) else { continue };
-        if !stat.zombie && is_prey(&stat) && handle.kill() {
-            killed.push(handle);
-        }
-    }
-    killed
+/// Kills a process that was seen, if it is still that one; never this one.
+fn kill(seen: &Stat) -> Option<PidFd> {
+    // The handle comes first: whatever is then read is of the process that it stands for, or of none.
+    let handle = PidFd::open(seen.pid).ok().filter(|_| seen.pid != Pid::this())?;
+    (Stat::of(seen.pid)?.start == seen.start && handle.kill()).then_some(handle)
 }
 
 /// Looks for what ended attempts have left outside their group: what made itself a daemon.
 #[derive(Debug)]
 pub struct Sweeper {
-    ended: mpsc::UnboundedSender<AttemptId>,
+    ended: mpsc::UnboundedSender<(AttemptId, oneshot::Sender<()>)>,
 }
 
 impl Sweeper {
@@ -106,27 +134,33 @@ impl Sweeper {
         Sweeper { ended }
     }
 
-    /// Says that an attempt is over. The look at all processes follows soon, one for many.
-    pub fn ended(&self, id: AttemptId) {
+    /// Says that an attempt is over. The look at all processes follows soon, one for many; what comes back ends with it.
+    pub fn ended(&self, id: AttemptId) -> oneshot::Receiver<()> {
+        let (done, see_done) = oneshot::channel();
         // The task ends only with the runtime.
-        let _ = self.ended.send(id);
+        let _ = self.ended.send((id, done));
+        see_done
     }
 }
 
-async fn sweep(home: Arc<Home>, mut attempts: mpsc::UnboundedReceiver<AttemptId>) {
-    while let Some(first) = attempts.recv().await {
-        let mut over = BTreeSet::from([home.workspace(first)]);
-        while let Ok(next) = attempts.try_recv() {
-            over.insert(home.workspace(next));
+async fn sweep(home: Arc<Home>, mut attempts: mpsc::UnboundedReceiver<(AttemptId, oneshot::Sender<()>)>) {
+    while let Some((id, done)) = attempts.recv().await {
+        let (mut over, mut told) = (BTreeSet::from([home.workspace(id)]), vec![done]);
+        while let Ok((id, done)) = attempts.try_recv() {
+            over.insert(home.workspace(id));
+            told.push(done);
         }
         let begun = Instant::now();
         // Only the runtime's end makes this fail.
-        let killed = tokio::task::spawn_blocking(move || {
-            kill_each(|stat| attempt_folder(stat.pid).is_some_and(|folder| over.contains(&folder))).len()
-        });
-        if let Ok(killed @ 1..) = killed.await {
-            tracing::info!(processes = killed, "killed what jobs had left outside their process groups");
+        let killed = tokio::task::spawn_blocking(move || kill_all(&Leaders::new(), |folder| over.contains(folder)));
+        match killed.await {
+            Ok(Ok(0)) | Err(_) => {}
+            Ok(Ok(killed)) => {
+                tracing::info!(processes = killed, "killed what jobs had left outside their process groups")
+            }
+            Ok(Err(e)) => tracing::warn!("cannot see the end of what jobs had left outside their process groups: {e}"),
         }
+        drop(told);
         // A machine with very many processes is looked at less often.
         sleep(LOOK.max(begun.elapsed() * 50)).await;
     }

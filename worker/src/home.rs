@@ -4,7 +4,8 @@
 //! lock       held as long as the worker lives
 //! work/      a folder for each running attempt, removed after it
 //! logs/      what running attempts have printed, as far as it is not small
-//! groups/    which process groups run, so that a later worker can end what an earlier one left
+//! guardian   held as long as the worker's guardian lives, which is a moment longer
+//! groups/    which process groups run, so that others can end what a worker that is gone has left
 //! reports/   how attempts ended, where the master has not yet taken the report
 //! ```
 
@@ -18,11 +19,11 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::workspace::remove_tree;
 
-/// A worker's folder, locked.
+/// A worker's folder, locked by the worker that works in it.
 #[derive(Debug)]
 pub struct Home {
     root: PathBuf,
-    _lock: Flock<File>,
+    _lock: Option<Flock<File>>,
 }
 
 /// Names one attempt in file names and log lines.
@@ -66,12 +67,21 @@ impl Home {
             .open(&path)
             .with_context(|| format!("cannot open {}", path.display()))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Home { root, _lock: lock }),
+            Ok(lock) => Ok(Home { root, _lock: Some(lock) }),
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
                 bail!("another worker works in {}; give this one a folder of its own (`dir`)", root.display())
             }
             Err((_, e)) => Err(e).with_context(|| format!("cannot lock {}", path.display())),
         }
+    }
+
+    /// The folder that the worker which is guarded has locked.
+    pub fn of_worker(root: &Path) -> Home {
+        Home { root: root.to_owned(), _lock: None }
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Removes what an earlier worker left: workspaces, and logs without a report that waits to be sent.
@@ -117,7 +127,12 @@ impl Home {
     /// The names of what lies in one of the folders; a file that is no attempt's is not ours and is left alone.
     pub fn attempts_in(&self, part: &str) -> io::Result<Vec<AttemptId>> {
         let mut found = Vec::new();
-        for entry in fs::read_dir(self.root.join(part))? {
+        let entries = match fs::read_dir(self.root.join(part)) {
+            // Somebody has removed the worker's whole folder.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(found),
+            other => other?,
+        };
+        for entry in entries {
             if let Some(id) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
                 found.push(id);
             }

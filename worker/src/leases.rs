@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
+use crate::boot::Boot;
 use crate::halt::Halt;
 
 /// All of them, by token.
@@ -27,9 +28,28 @@ struct Held {
 /// How long a lease holds, by this machine's monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Term {
-    /// Counted from before the request that granted or renewed it: the master's clock cannot have started earlier.
     pub until: Instant,
     pub length: Duration,
+    /// When a task that must never overlap is killed, by the clock that goes on while the machine is suspended.
+    pub last: Boot,
+}
+
+/// The moment before a request from which on what it grants is counted: the master's clock cannot have started earlier.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    monotonic: Instant,
+    boot: Boot,
+}
+
+impl Asked {
+    pub fn now() -> Asked {
+        Asked { monotonic: Instant::now(), boot: Boot::now() }
+    }
+
+    /// The term that was granted for `length`. An eighth of it is left for a killed process to be gone.
+    pub fn granted(self, length: Duration) -> Term {
+        Term { until: self.monotonic + length, length, last: Boot(self.boot.0 + length * 7 / 8) }
+    }
 }
 
 /// What the job that a lease is for sees of it.
@@ -90,15 +110,22 @@ impl Leases {
         self.held().values().for_each(|held| held.halt(halt.clone()));
     }
 
-    /// Never returns; stops the job of a lease while there is time to do so, if it is not renewed.
+    /// Never returns; stops the job of a lease while there is time to do so, if it is not renewed, or if its guardian
+    /// cannot be `told` by when it kills.
     ///
     /// TERM comes a quarter of the term before its end, KILL an eighth later at most.
-    pub async fn guard(&self, token: &str, mut term: watch::Receiver<Term>) -> Infallible {
+    pub async fn guard(&self, token: &str, mut term: watch::Receiver<Term>, told: impl Fn(Boot) -> bool) -> Infallible {
+        if !told(term.borrow().last) {
+            self.halt(token, Halt::LeaseEnds { grace: Duration::ZERO });
+        }
         loop {
-            let Term { until, length } = *term.borrow_and_update();
+            let Term { until, length, last } = *term.borrow_and_update();
+            // Should a later time not be told, it is killed too early.
+            told(last);
             tokio::select! {
                 () = sleep_until(until - length / 4) => {
-                    self.halt(token, Halt::LeaseEnds { grace: length / 8 });
+                    // We may have been stopped meanwhile, and there is less time left than there should be, or none.
+                    self.halt(token, Halt::LeaseEnds { grace: last.left().min(length / 8) });
                     return std::future::pending().await;
                 }
                 changed = term.changed() => if changed.is_err() { return std::future::pending().await },

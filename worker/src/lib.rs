@@ -6,12 +6,15 @@
 //!
 //! One attempt's way through the files: `claim` asks for it, `run` gives it a slot, `attempt` sees it from its
 //! `workspace` and its `process` (started by the `spawner`, which makes a `leader`) to its `results`, while `log` keeps
-//! what it prints, `upload` sends that, and `renew` keeps its lease; `reports` delivers its `parcel`.
+//! what it prints, `upload` sends that, and `renew` keeps its lease; `reports` delivers its `parcel`. Beside the worker
+//! stands its `guardian`, a process that keeps `vigil`: it ends jobs that the worker no longer can.
 
 mod attempt;
+mod boot;
 mod claim;
 mod environment;
 mod groups;
+mod guardian;
 mod halt;
 mod home;
 mod leader;
@@ -34,8 +37,11 @@ mod spool;
 mod stop;
 mod upload;
 mod vfork;
+mod vigil;
 mod workspace;
 
+pub use guardian::Vigil;
 pub use run::run;
 pub use settings::Settings;
 pub use stop::Stop;
+pub use vigil::keep as keep_vigil;

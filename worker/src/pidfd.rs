@@ -2,8 +2,10 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -25,6 +27,15 @@ impl PidFd {
     /// Says whether there was such a process to be killed.
     pub fn kill(&self) -> bool {
         pidfd_send_signal(&self.0, Signal::KILL).is_ok()
+    }
+
+    /// Waits for its end, but not for ever; whether it came.
+    pub fn gone_within(&self, patience: Duration) -> io::Result<bool> {
+        let patience = Timespec::try_from(patience).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&patience)) {
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            other => Ok(other? > 0),
+        }
     }
 
     #[expect(unsafe_code, reason = "tokio cannot see that a descriptor which we own stays open as long as we watch it")]

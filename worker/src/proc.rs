@@ -8,6 +8,7 @@ use nix::unistd::Pid;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     pub pid: Pid,
+    pub parent: Pid,
     /// Its process group.
     pub group: Pid,
     /// When it started, in clock ticks since the machine did: with the number it names a process for good.
@@ -23,9 +24,11 @@ impl Stat {
         // The first of these is the third field.
         let mut fields = tail.split_whitespace();
         let zombie = matches!(fields.next()?, "Z" | "X");
-        let group = fields.nth(1)?.parse().ok()?;
+        let parent = fields.next()?.parse().ok()?;
+        let group = fields.next()?.parse().ok()?;
         let start = fields.nth(16)?.parse().ok()?;
-        Some(Stat { pid: Pid::from_raw(head.parse().ok()?), group: Pid::from_raw(group), start, zombie })
+        let pid = Pid::from_raw(head.parse().ok()?);
+        Some(Stat { pid, parent: Pid::from_raw(parent), group: Pid::from_raw(group), start, zombie })
     }
 
     /// None when there is no such process, or none any more.
@@ -63,7 +66,8 @@ mod tests {
     #[test]
     fn a_program_may_have_brackets_and_spaces_in_its_name() {
         let line = "4 (a) b (c) S 1 3 3 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 777 0 0";
-        let want = Stat { pid: Pid::from_raw(4), group: Pid::from_raw(3), start: 777, zombie: false };
+        let [pid, parent, group] = [4, 1, 3].map(Pid::from_raw);
+        let want = Stat { pid, parent, group, start: 777, zombie: false };
         assert_eq!(Stat::parse(line), Some(want));
         assert_eq!(Stat::parse("4 (a"), None);
     }
@@ -71,7 +75,7 @@ mod tests {
     #[test]
     fn we_are_a_process() {
         let me = Stat::of(Pid::this()).unwrap();
-        assert_eq!((me.pid, me.group), (Pid::this(), nix::unistd::getpgrp()));
+        assert_eq!((me.pid, me.parent, me.group), (Pid::this(), Pid::parent(), nix::unistd::getpgrp()));
         assert!(pids().contains(&me.pid));
     }
 }

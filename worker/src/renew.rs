@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::halt::Halt;
-use crate::leases::{Leases, Term};
+use crate::leases::{Asked, Leases};
 use crate::master::Master;
 
 /// How often a lease is renewed within its term.
@@ -64,7 +64,7 @@ async fn once(leases: &Leases, master: &Master, within: Duration) -> Result<(), 
     if tokens.is_empty() {
         return Ok(());
     }
-    let asked = Instant::now();
+    let asked = Asked::now();
     let within = within.clamp(Duration::from_millis(500), Duration::from_secs(10));
     let renewed = master.renew(tokens.clone(), within).await.map_err(|e| match e {
         ClientError::Unavailable(why) => why,
@@ -73,7 +73,7 @@ async fn once(leases: &Leases, master: &Master, within: Duration) -> Result<(), 
     if renewed.leases.len() != tokens.len() {
         return Err(format!("the master answered for {} of {} leases", renewed.leases.len(), tokens.len()));
     }
-    let term = Term { until: asked + renewed.term.0, length: renewed.term.0 };
+    let term = asked.granted(renewed.term.0);
     for (token, hold) in tokens.iter().zip(renewed.leases) {
         match hold {
             Hold::Held => leases.renewed(token, term),

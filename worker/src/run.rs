@@ -17,9 +17,10 @@ use tracing::Instrument as _;
 use crate::attempt::{self, Bench};
 use crate::claim::{Claims, Granted};
 use crate::groups::{self, Sweeper};
+use crate::guardian::{Guardian, Vigil};
 use crate::halt::Halt;
 use crate::home::{AttemptId, Home};
-use crate::leases::{Leases, Term};
+use crate::leases::{Asked, Leases, Term};
 use crate::log::Log;
 use crate::master::Master;
 use crate::parcel::Parcel;
@@ -48,11 +49,13 @@ struct Running {
     jobs: TaskTracker,
 }
 
-/// Works until told to stop, in the name of `token` (what `Settings::token_file` holds is for the caller to read).
-/// Fails only where it cannot begin: its folder cannot be made or is another worker's.
-pub async fn run(settings: Settings, token: Secret, stop: Stop) -> anyhow::Result<()> {
+/// Works until told to stop, in the name of `token` (what `Settings::token_file` holds is for the caller to read), with
+/// a guardian that is this program, called in the way of `vigil`. Fails only where it cannot begin: its folder cannot be
+/// made or is another worker's, or no guardian can be started.
+pub async fn run(settings: Settings, token: Secret, vigil: Vigil, stop: Stop) -> anyhow::Result<()> {
     let home = Arc::new(Home::open(&settings.dir)?);
-    let left = groups::clear(&home).await.context("cannot end what an earlier worker left running")?;
+    let guardian = Arc::new(Guardian::start(home.clone(), vigil).await?);
+    let left = groups::clear(&home).context("cannot end what an earlier worker left running")?;
     if left > 0 {
         tracing::warn!(worker = %settings.name, processes = left, "killed what an earlier worker had left running");
     }
@@ -67,7 +70,7 @@ pub async fn run(settings: Settings, token: Secret, stop: Stop) -> anyhow::Resul
     let alone = settings.control_loss_grace.0;
     let renewal = tokio::spawn(renew::run(leases.clone(), master.clone(), see_term, alone));
     let groups = Sweeper::start(home.clone());
-    let bench = Arc::new(Bench { settings, home, master, leases, spawner, groups });
+    let bench = Arc::new(Bench { settings, home, master, leases, spawner, groups, guardian: guardian.clone() });
     let enough = stop.graceful.child_token();
     let watch = tokio::spawn(watch_stop(stop.clone(), enough.clone(), bench.leases.clone(), reports.clone()));
     let running = Running { bench, reports, stop, enough, jobs: TaskTracker::new() };
@@ -76,6 +79,7 @@ pub async fn run(settings: Settings, token: Secret, stop: Stop) -> anyhow::Resul
     running.wind_up().await;
     renewal.abort();
     watch.abort();
+    guardian.end().await;
     Ok(())
 }
 
@@ -183,12 +187,10 @@ impl Running {
         if !lease.task.exclusive || term.until > Instant::now() + term.length / 2 {
             return Some(term);
         }
-        let asked = Instant::now();
+        let asked = Asked::now();
         let renewed = self.bench.master.renew(vec![lease.token.clone()], Duration::from_secs(5)).await;
         match renewed {
-            Ok(renewed) if !renewed.leases.contains(&model::lease::Hold::Gone) => {
-                Some(Term { until: asked + renewed.term.0, length: renewed.term.0 })
-            }
+            Ok(renewed) if !renewed.leases.contains(&model::lease::Hold::Gone) => Some(asked.granted(renewed.term.0)),
             Ok(_) | Err(_) => None,
         }
     }

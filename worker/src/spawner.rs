@@ -1,7 +1,7 @@
 //! The one thread that starts processes.
 //!
-//! A process asks the kernel to be killed when its parent dies, and for the kernel the parent is the *thread* that
-//! started it. So this thread must outlive every process: it ends only when the last handle to it is gone, and every
+//! A process asks the kernel to be stopped when its parent dies (the guardian then ends it), and for the kernel the
+//! parent is the *thread* that started it. So this thread must outlive every process: it ends only when the last handle to it is gone, and every
 //! running attempt holds one.
 
 use std::collections::BTreeMap;
@@ -14,6 +14,7 @@ use std::thread;
 
 use tokio::sync::oneshot;
 
+use crate::boot::Boot;
 use crate::leader::Leader;
 use crate::vfork::{Program, Streams};
 
@@ -26,6 +27,8 @@ pub struct Order {
     pub folder: PathBuf,
     /// Where the new process writes down who it is, before it becomes the job's program.
     pub record: PathBuf,
+    /// When it must not become that any more.
+    pub latest: Option<Boot>,
 }
 
 /// A process that was started.
@@ -81,6 +84,7 @@ fn start(order: &Order) -> Result<Started, String> {
             io::ErrorKind::NotFound => {
                 format!("cannot run '{program}': no such program, or its interpreter is missing")
             }
+            io::ErrorKind::TimedOut => format!("did not run '{program}': its lease was about to end"),
             _ => format!("cannot run '{program}': {e}"),
         }
     })
@@ -91,6 +95,7 @@ fn spawn(order: &Order, record: &File) -> io::Result<Started> {
     let nothing = File::open("/dev/null")?;
     let search = order.env.get("PATH").map_or("", String::as_str);
     let program = Program::new(&order.argv, order.env.iter(), search, &order.folder)?;
-    let pid = program.start(&Streams { input: nothing.as_fd(), output: input.as_fd() }, record.as_fd())?;
+    let streams = Streams { input: nothing.as_fd(), output: input.as_fd() };
+    let pid = program.start(&streams, record.as_fd(), order.latest)?;
     Ok(Started { leader: Leader::new(pid)?, output: output.into() })
 }

@@ -18,6 +18,8 @@ use nix::sched::{CloneFlags, clone};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::unistd::Pid;
 
+use crate::boot::Boot;
+
 /// Room for the few calls that the new process makes before it has a stack of its own.
 const STACK: usize = 64 * 1024;
 
@@ -61,16 +63,18 @@ impl Program {
         })
     }
 
-    /// Starts it, in a process group of its own that dies with the calling thread. Before it becomes the program, the
-    /// new process writes its line of `/proc` (proc(5), `stat`) to `record`.
-    pub fn start(&self, streams: &Streams<'_>, record: BorrowedFd<'_>) -> io::Result<Pid> {
+    /// Starts it, in a process group of its own. It stands still when the calling thread dies, and whatever of its
+    /// descendants is orphaned comes to it: so all of them can be found from it. Before it becomes the program, the
+    /// new process writes its line of `/proc` (proc(5), `stat`) to `record`; where it is then later than `latest` it
+    /// ends instead, timed out.
+    pub fn start(&self, streams: &Streams<'_>, record: BorrowedFd<'_>, latest: Option<Boot>) -> io::Result<Pid> {
         let arguments = pointers(&self.arguments);
         let environment = pointers(&self.environment);
         let failed = AtomicI32::new(0);
         let fds = [streams.input.as_raw_fd(), streams.output.as_raw_fd(), record.as_raw_fd()];
         let parent = Pid::this().as_raw();
         let become_it = || {
-            let errno = self.become_program(&arguments, &environment, fds, parent);
+            let errno = self.become_program(&arguments, &environment, fds, parent, latest);
             failed.store(errno, Ordering::Relaxed);
             127
         };
@@ -93,6 +97,7 @@ impl Program {
         env: &[*const libc::c_char],
         fds: [RawFd; 3],
         parent: i32,
+        latest: Option<Boot>,
     ) -> i32 {
         let [input, output, record] = fds;
         // SAFETY: system calls on memory that the caller prepared and that stays until exec; nothing is allocated, no
@@ -105,7 +110,8 @@ impl Program {
             let mut none = std::mem::zeroed::<libc::sigset_t>();
             libc::sigemptyset(&raw mut none);
             let ready = libc::setpgid(0, 0) == 0
-                && libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) == 0
+                && libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGSTOP) == 0
+                && libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) == 0
                 && libc::dup2(input, 0) == 0
                 && libc::dup2(output, 1) == 1
                 && libc::dup2(output, 2) == 2
@@ -118,6 +124,11 @@ impl Program {
             if libc::getppid() != parent {
                 // We died before the kernel was asked to tell it.
                 return libc::ESRCH;
+            }
+            // Asked last: we may have been stopped, and whoever looked for us to end us has found the record or comes
+            // before this moment.
+            if latest.is_some_and(|latest| latest.left().is_zero()) {
+                return libc::ETIMEDOUT;
             }
             let mut errno = libc::ENOENT;
             for path in &self.paths {

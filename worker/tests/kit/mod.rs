@@ -23,7 +23,7 @@ use net::Secret;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
-use worker::{Settings, Stop};
+use worker::{Settings, Stop, Vigil};
 
 /// How long anything may take before the test says that it does not happen.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -283,6 +283,19 @@ pub fn lease_with(script: &str, change: impl FnOnce(&mut Lease)) -> Lease {
     lease
 }
 
+/// Not a test by itself: every worker of these tests has it as its guardian.
+#[test]
+fn a_guardian() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(dir) = arguments.last().filter(|_| arguments.len() == 5 && arguments[1..4] == GUARDIAN) {
+        worker::keep_vigil(Path::new(dir)).unwrap();
+    }
+}
+
+const GUARDIAN: [&str; 3] = ["--exact", "--nocapture", "kit::a_guardian"];
+
+pub const VIGIL: Vigil = Vigil(&GUARDIAN);
+
 /// A running worker.
 pub struct Rig {
     pub master: Master,
@@ -311,7 +324,7 @@ impl Rig {
         let mut settings = settings(&master, dir.path());
         change(&mut settings);
         let stop = Stop::default();
-        let run = worker::run(settings, Secret::none(), stop.clone());
+        let run = worker::run(settings, Secret::none(), VIGIL, stop.clone());
         let task = tokio::spawn(async move { run.await.inspect_err(|e| eprintln!("the worker failed: {e:#}")) });
         Rig { master, dir, stop, task }
     }
