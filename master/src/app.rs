@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 use crate::next;
 use crate::outbox::Health;
 use crate::settings::Settings;
-use crate::store::{self, ClaimRequest, Ending, Granted, Next, ReportIn, Store, Token};
+use crate::store::{self, ClaimRequest, Ending, Next, ReportIn, Served, Store, Token};
 use crate::tasks::{Current, Tasks};
 
 /// How many callers share one transaction.
@@ -48,7 +48,7 @@ pub struct Inner {
     pub stop: CancellationToken,
     /// The tokens that this master gave out, for jobs that it has not seen ended.
     given: Mutex<HashMap<JobId, String>>,
-    claims: Coalesce<ClaimRequest, Shared<Vec<Granted>>>,
+    claims: Coalesce<ClaimRequest, Shared<Served>>,
     reports: Coalesce<(String, ReportIn), Shared<Receipt>>,
 }
 
@@ -108,7 +108,7 @@ impl App {
     }
 
     /// Asks for work together with whoever asks at the same time.
-    pub async fn claim(&self, request: ClaimRequest) -> Shared<Vec<Granted>> {
+    pub async fn claim(&self, request: ClaimRequest) -> Shared<Served> {
         self.claims.call(request).await.unwrap_or_else(|_| Err(Arc::new(no_answer())))
     }
 

@@ -4,6 +4,7 @@ mod house;
 mod idle;
 mod intake;
 mod leases;
+mod names;
 mod pages;
 mod publishing;
 mod reading;

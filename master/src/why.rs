@@ -178,6 +178,8 @@ mod tests {
             running: 3,
             labels: labels.iter().map(|l| (*l).to_owned()).collect(),
             version: String::new(),
+            host: String::new(),
+            clock_ahead_ms: None,
             last_seen: Time(0),
             first_seen: Time(0),
         }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::{Arch, End, Event, Finding, JobId, Span};
+use crate::{Arch, End, Event, Finding, JobId, Span, Time};
 
 /// `POST /api/v1/claim`: asks for as many jobs as there are free slots. Answered at once when there is work, else
 /// when there is some or `wait` has passed.
@@ -28,11 +28,21 @@ pub struct Worker {
     pub name: String,
     /// A new one for each process: it tells a restarted worker from a slow one.
     pub incarnation: Uuid,
+    /// The same for every process that works in one folder: it tells a restarted worker from another one that was given
+    /// the same name. None from a worker that keeps none.
+    #[serde(default)]
+    pub identity: Option<Uuid>,
+    /// The machine that it runs on, for people.
+    #[serde(default)]
+    pub host: String,
     /// How many jobs it runs at once.
     pub slots: u32,
     /// What it offers: `arch:x86_64` …
     pub labels: BTreeSet<String>,
     pub version: String,
+    /// What its wall clock shows as it sends this. Nothing goes by it; it is shown where it is wrong.
+    #[serde(default)]
+    pub clock: Option<Time>,
 }
 
 /// The answer to a claim.

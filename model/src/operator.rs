@@ -278,6 +278,12 @@ pub struct WorkerView {
     pub running: u32,
     pub labels: Vec<String>,
     pub version: String,
+    /// The machine that it says it runs on.
+    #[serde(default)]
+    pub host: String,
+    /// By how much its wall clock is ahead of the database's, in milliseconds, as far as it has told.
+    #[serde(default)]
+    pub clock_ahead_ms: Option<i64>,
     pub last_seen: Time,
     pub first_seen: Time,
 }

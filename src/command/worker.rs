@@ -5,7 +5,7 @@ use model::operator::{Page, WorkerView};
 
 use crate::exit::Exit;
 
-use super::output::{Column, Listed, column, wide};
+use super::output::{Column, Listed, column, maybe, wide};
 use super::{Session, output, role};
 
 #[derive(Args, Debug)]
@@ -31,6 +31,8 @@ impl Listed for WorkerView {
         column("running", |w| w.running.to_string()),
         column("labels", |w| w.labels.join(" ")),
         column("version", |w| w.version.clone()),
+        wide("host", |w| w.host.clone()),
+        wide("clock_ahead_ms", |w| maybe(&w.clock_ahead_ms)),
         column("last_seen", |w| w.last_seen.to_seconds()),
         wide("first_seen", |w| w.first_seen.to_seconds()),
     ];

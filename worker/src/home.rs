@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! lock       held as long as the worker lives
+//! identity   what the master knows the folder's workers by, one after another
 //! work/      a folder for each running attempt, removed after it
 //! logs/      what running attempts have printed, as far as it is not small
 //! guardian   held as long as the worker's guardian lives, which is a moment longer
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use model::JobId;
 use nix::fcntl::{Flock, FlockArg};
+use uuid::Uuid;
 
 use crate::workspace::remove_tree;
 
@@ -82,6 +84,23 @@ impl Home {
 
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The same for every worker of this folder, and for no other: read, or made. A crash while it is made leaves a file
+    /// that makes no sense, and it is made anew.
+    pub fn identity(&self) -> anyhow::Result<Uuid> {
+        let path = self.root.join("identity");
+        let kept = match fs::read_to_string(&path) {
+            Ok(text) => text.trim().parse().ok(),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
+        };
+        if let Some(identity) = kept {
+            return Ok(identity);
+        }
+        let identity = net::clock::uuid();
+        fs::write(&path, format!("{identity}\n")).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(identity)
     }
 
     /// Removes what an earlier worker left: workspaces, and logs without a report that waits to be sent.
@@ -152,8 +171,12 @@ mod tests {
         let home = Home::open(dir.path()).unwrap();
         let refusal = Home::open(dir.path()).unwrap_err().to_string();
         assert!(refusal.starts_with("another worker works in "), "{refusal}");
+        let identity = home.identity().unwrap();
         drop(home);
-        Home::open(dir.path()).unwrap();
+        let home = Home::open(dir.path()).unwrap();
+        assert_eq!(home.identity().unwrap(), identity, "the next worker of the folder is known for the same");
+        fs::write(dir.path().join("identity"), "torn").unwrap();
+        assert_ne!(home.identity().unwrap(), identity);
     }
 
     #[test]

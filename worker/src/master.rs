@@ -27,18 +27,23 @@ impl Master {
         &self.worker
     }
 
+    /// The worker as it is now.
+    fn presented(&self) -> Worker {
+        Worker { clock: Some(net::clock::now()), ..self.worker.clone() }
+    }
+
     pub async fn claim(&self, claim: Uuid, slots: u32, wait: Duration) -> Result<Claimed, ClientError> {
-        let body = Claim { worker: self.worker.clone(), claim, slots, wait: Span(wait) };
+        let body = Claim { worker: self.presented(), claim, slots, wait: Span(wait) };
         self.client.post_within("/api/v1/claim", &body, wait + SLACK).await
     }
 
     pub async fn renew(&self, tokens: Vec<String>, within: Duration) -> Result<Renewed, ClientError> {
-        let body = Renew { worker: self.worker.clone(), tokens };
+        let body = Renew { worker: self.presented(), tokens };
         self.client.post_within("/api/v1/renew", &body, within).await
     }
 
     pub async fn finish(&self, reports: Vec<Report>) -> Result<Finished, ClientError> {
-        self.client.post("/api/v1/finish", &Finish { worker: self.worker.clone(), reports }).await
+        self.client.post("/api/v1/finish", &Finish { worker: self.presented(), reports }).await
     }
 
     pub async fn log(&self, token: &str, offset: u64, bytes: Bytes) -> Result<LogStored, ClientError> {

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
+use uuid::Uuid;
 
 use crate::attempt::{self, Bench};
 use crate::claim::{Claims, Granted};
@@ -62,7 +63,7 @@ pub async fn run(settings: Settings, token: Secret, vigil: Vigil, stop: Stop) ->
     home.clear().context("cannot clear what an earlier worker left")?;
 
     let client = Client::new(settings.master.clone(), token).context("cannot make the client of the master")?;
-    let master = Master::new(client, presented(&settings));
+    let master = Master::new(client, presented(&settings, home.identity()?));
     let leases = Arc::new(Leases::default());
     let reports = Reports::start(home.clone(), master.clone(), leases.clone())?;
     let spawner = Spawner::new().context("cannot start the thread that starts processes")?;
@@ -95,13 +96,16 @@ async fn watch_stop(stop: Stop, enough: CancellationToken, leases: Arc<Leases>, 
     leases.halt_all(&Halt::WorkerStops);
 }
 
-fn presented(settings: &Settings) -> Worker {
+fn presented(settings: &Settings, identity: Uuid) -> Worker {
     Worker {
         name: settings.name.clone(),
         incarnation: net::clock::uuid(),
+        identity: Some(identity),
+        host: crate::settings::host_name(),
         slots: settings.slots,
         labels: settings.labels.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        clock: None,
     }
 }
 

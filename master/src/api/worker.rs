@@ -9,10 +9,10 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{post, put};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use model::End;
 use model::lease::{
     Claim, Claimed, Finish, Finished, LEASE_TOKEN, Lease, LogPart, LogStored, Receipt, Renew, Renewed, Report, Worker,
 };
+use model::{End, Span};
 use net::Problem;
 use rules::Subject;
 use serde::Deserialize;
@@ -22,7 +22,7 @@ use super::extract::{Json, Query};
 use super::{ApiError, ApiResult};
 use crate::app::App;
 use crate::logs::LogError;
-use crate::store::{ClaimRequest, Granted, ReportIn, Token};
+use crate::store::{ClaimRequest, Granted, NameTaken, ReportIn, Token};
 
 /// The longest that a claim is held, whatever it asks for.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -40,7 +40,7 @@ pub fn routes() -> Router<App> {
 
 /// Gives out leases: at once when there is work, else when there is some or `wait` has passed.
 #[utoipa::path(post, path = "/api/v1/claim", tag = "worker", request_body = Claim,
-    responses((status = 200, body = Claimed)))]
+    responses((status = 200, body = Claimed), (status = 409)))]
 pub async fn claim(State(app): State<App>, Json(body): Json<Claim>) -> ApiResult<axum::Json<Claimed>> {
     named(&body.worker)?;
     let begin = Instant::now();
@@ -50,8 +50,10 @@ pub async fn claim(State(app): State<App>, Json(body): Json<Claim>) -> ApiResult
     let mut empty = 0_u32;
     let granted = loop {
         changed.borrow_and_update();
-        let request = ClaimRequest { worker: body.worker.clone(), claim: body.claim, slots: body.slots };
-        let granted = app.claim(request).await?;
+        let clock = body.worker.clock.map(|clock| clock.plus(Span(begin.elapsed())));
+        let worker = Worker { clock, ..body.worker.clone() };
+        let request = ClaimRequest { worker, claim: body.claim, slots: body.slots };
+        let granted = app.claim(request).await?.map_err(|other| name_taken(&body.worker, &other, &app))?;
         if !granted.is_empty() || Instant::now() >= until || app.stop.is_cancelled() {
             break granted;
         }
@@ -77,6 +79,19 @@ fn named(worker: &Worker) -> Result<(), Problem> {
         true => Err(Problem::bad_request("the worker has no name")),
         false => Ok(()),
     }
+}
+
+/// Two workers of one name would void each other's leases for ever.
+fn name_taken(worker: &Worker, other: &NameTaken, app: &App) -> Problem {
+    let NameTaken { host, incarnation, last_seen } = other;
+    let place = if host.is_empty() { String::new() } else { format!(" on {host}") };
+    Problem::conflict(format!(
+        "another worker is called {}: incarnation {incarnation}{place}, last seen at {}. Give this one another `name` \
+         in [worker], or stop the other: its name is free when it was not seen for {}",
+        worker.name,
+        last_seen.to_seconds(),
+        app.settings.lease_term
+    ))
 }
 
 /// What a worker needs for one attempt. A task that cannot be rendered any more ends the attempt here.
@@ -111,7 +126,7 @@ async fn lease(app: &App, worker: &Worker, grant: Granted) -> ApiResult<Option<L
             let report = ReportIn {
                 token: grant.token,
                 end,
-                ran: model::Span::default(),
+                ran: Span::default(),
                 findings: Vec::new(),
                 note: None,
                 log_size: 0,

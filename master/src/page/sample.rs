@@ -103,6 +103,8 @@ pub fn worker() -> WorkerView {
         running: 1,
         labels: vec![HOSTILE.into()],
         version: HOSTILE.into(),
+        host: HOSTILE.into(),
+        clock_ahead_ms: Some(7_200_000),
         last_seen: earlier(2),
         first_seen: earlier(100_000),
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use model::operator::Mode;
-use model::{Event, JobId, Span};
+use model::{Event, JobId, Span, Time};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -12,8 +12,9 @@ use super::events::Document;
 use super::labels::{Sets, satisfied};
 use super::moves::{EndedRow, Moves};
 use super::number::{count, small};
+use super::text::clean;
 use super::tx::{Tx, Work, on_tx, retrying};
-use super::types::{ClaimRequest, Granted};
+use super::types::{ClaimRequest, Granted, NameTaken, Served};
 use super::{Result, Store, Token};
 
 /// How often a claim looks again that found only jobs which others were about to take.
@@ -23,8 +24,9 @@ impl Store {
     /// One list for each request, in order; empty where there is nothing, while idle, and at a passive site.
     ///
     /// The same claim again gives the leases that are left of it, and no more. A worker's new incarnation gives up the
-    /// leases of its earlier ones: the next [`Store::expire`] ends them as lost.
-    pub async fn claim(&self, requests: &[ClaimRequest], term: Span) -> Result<Vec<Vec<Granted>>> {
+    /// leases of its earlier ones: the next [`Store::expire`] ends them as lost. Another worker under the name of one
+    /// that was seen within `term` is given nothing, and takes nothing away.
+    pub async fn claim(&self, requests: &[ClaimRequest], term: Span) -> Result<Vec<Served>> {
         for look in 1.. {
             let done = retrying(async || self.claim_once(requests, term).await).await?;
             if done.given_up || done.too_late {
@@ -41,7 +43,7 @@ impl Store {
     async fn claim_once(&self, requests: &[ClaimRequest], term: Span) -> Result<Claimed> {
         let mut work = self.begin().await?;
         let sets = self.label_sets(work.label_sets).await?;
-        let mut done = Claimed { granted: vec![Vec::new(); requests.len()], ..Claimed::default() };
+        let mut done = Claimed { granted: vec![Ok(Vec::new()); requests.len()], ..Claimed::default() };
         // In the order of their names, so that two batches wait for each other instead of both.
         let mut order: Vec<usize> = (0..requests.len()).collect();
         order.sort_by_key(|i| &requests[*i].worker.name);
@@ -55,7 +57,7 @@ impl Store {
 
 #[derive(Default)]
 struct Claimed {
-    granted: Vec<Vec<Granted>>,
+    granted: Vec<Served>,
     /// A worker came back as another incarnation.
     given_up: bool,
     /// Some jobs were pointless by now, and have ended.
@@ -70,9 +72,11 @@ async fn serve(
     request: &ClaimRequest,
     term: Span,
     done: &mut Claimed,
-) -> Result<Vec<Granted>> {
+) -> Result<Served> {
     // Holds the worker's row: the same claim, sent twice at once, is served one after the other.
-    see_worker(work, request).await?;
+    if let Some(taken) = see_worker(work, request, term).await? {
+        return Ok(Err(taken));
+    }
     let mut rows = leases_of(work, request).await?;
     let before = rows.len();
     rows.retain(|row| row.incarnation == Some(request.worker.incarnation));
@@ -81,9 +85,9 @@ async fn serve(
     }
     rows.retain(|row| row.claim == Some(request.claim));
     if !rows.is_empty() {
-        return rows.into_iter().map(Row::grant).collect();
+        return rows.into_iter().map(Row::grant).collect::<Result<_>>().map(Ok);
     }
-    let Some(through) = through(work) else { return Ok(Vec::new()) };
+    let Some(through) = through(work) else { return Ok(Ok(Vec::new())) };
     let sets = satisfied(sets, &request.worker.labels);
     let mut granted = Vec::new();
     while !sets.is_empty() && granted.len() < request.slots as usize {
@@ -103,7 +107,7 @@ async fn serve(
     }
     // What was queued first is given first.
     granted.sort_by_key(|row| (row.rank, row.job));
-    granted.into_iter().map(Row::grant).collect()
+    granted.into_iter().map(Row::grant).collect::<Result<_>>().map(Ok)
 }
 
 /// Up to which job work is given out; none at all where the mode or the site forbids it.
@@ -116,14 +120,23 @@ fn through(work: &Work) -> Option<i64> {
     }
 }
 
-async fn see_worker(work: &mut Work, request: &ClaimRequest) -> Result<()> {
+/// Notes that the worker is there, and holds its row; or says who else has its name.
+///
+/// A restarted worker shows the identity of the one before and takes over at once. Another identity has to wait until
+/// the name's owner was not seen for a term: by then it holds no lease.
+async fn see_worker(work: &mut Work, request: &ClaimRequest, term: Span) -> Result<Option<NameTaken>> {
     let (worker, now) = (&request.worker, work.now);
-    on_tx!(&mut work.tx, |conn| {
+    let ahead = worker.clock.map(|clock| clock.0 - now.0);
+    let seen = on_tx!(&mut work.tx, |conn| {
         sqlx::query(
-            "INSERT INTO workers (name, incarnation, labels, slots, version, first_seen, last_seen)
-             VALUES ($1, $2, $3, $4, $5, $6, $6)
+            "INSERT INTO workers (name, incarnation, labels, slots, version, first_seen, last_seen, identity, host,
+                 clock_ahead)
+             VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $8, $9)
              ON CONFLICT (name) DO UPDATE SET incarnation = excluded.incarnation, labels = excluded.labels,
-                 slots = excluded.slots, version = excluded.version, last_seen = excluded.last_seen",
+                 slots = excluded.slots, version = excluded.version, last_seen = excluded.last_seen,
+                 identity = excluded.identity, host = excluded.host, clock_ahead = excluded.clock_ahead
+             WHERE workers.incarnation = excluded.incarnation OR workers.identity = excluded.identity
+                 OR workers.identity IS NULL OR excluded.identity IS NULL OR workers.last_seen <= $10",
         )
         .bind(&worker.name)
         .bind(worker.incarnation)
@@ -131,10 +144,24 @@ async fn see_worker(work: &mut Work, request: &ClaimRequest) -> Result<()> {
         .bind(small(worker.slots))
         .bind(&worker.version)
         .bind(now.0)
-        .execute(conn)
-        .await?;
+        .bind(worker.identity)
+        .bind(clean(&worker.host))
+        .bind(ahead)
+        .bind(now.minus(term).0)
+        .execute(&mut *conn)
+        .await?
+        .rows_affected()
     });
-    Ok(())
+    if seen > 0 {
+        return Ok(None);
+    }
+    let (host, incarnation, last_seen) = on_tx!(&mut work.tx, |conn| {
+        sqlx::query_as("SELECT host, incarnation, last_seen FROM workers WHERE name = $1")
+            .bind(&worker.name)
+            .fetch_one(conn)
+            .await?
+    });
+    Ok(Some(NameTaken { host, incarnation, last_seen: Time(last_seen) }))
 }
 
 /// A job on its way to a worker. Without a secret it is past its time and got no lease.

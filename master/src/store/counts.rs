@@ -16,6 +16,8 @@ struct WorkerRow {
     labels: String,
     slots: i32,
     version: String,
+    host: String,
+    clock_ahead: Option<i64>,
     first_seen: i64,
     last_seen: i64,
     running: i64,
@@ -40,7 +42,7 @@ impl Store {
         let lost_before = self.now().await?.minus(Span(term.0 * 3));
         let rows: Vec<WorkerRow> = on_read!(self.db(), |pool| {
             sqlx::query_as(
-                "SELECT w.name, w.labels, w.slots, w.version, w.first_seen, w.last_seen,
+                "SELECT w.name, w.labels, w.slots, w.version, w.host, w.clock_ahead, w.first_seen, w.last_seen,
                         (SELECT count(*) FROM leases l WHERE l.worker = w.name) AS running
                  FROM workers w ORDER BY w.name",
             )
@@ -63,6 +65,8 @@ impl Store {
                 slots: count(row.slots),
                 running: u32::try_from(row.running).unwrap_or(u32::MAX),
                 version: row.version,
+                host: row.host,
+                clock_ahead_ms: row.clock_ahead.map(|micros| micros / 1000),
                 last_seen: Time(row.last_seen),
                 first_seen: Time(row.first_seen),
             })

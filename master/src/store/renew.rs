@@ -56,10 +56,11 @@ impl Store {
 async fn see(work: &mut Work, worker: &Worker) -> Result<()> {
     let now = work.now.0;
     on_tx!(&mut work.tx, |conn| {
-        sqlx::query("UPDATE workers SET last_seen = $3 WHERE name = $1 AND incarnation = $2")
+        sqlx::query("UPDATE workers SET last_seen = $3, clock_ahead = $4 WHERE name = $1 AND incarnation = $2")
             .bind(&worker.name)
             .bind(worker.incarnation)
             .bind(now)
+            .bind(worker.clock.map(|clock| clock.0 - now))
             .execute(conn)
             .await?;
     });

@@ -72,6 +72,17 @@ pub struct ClaimRequest {
     pub slots: u32,
 }
 
+/// Who has the name that a worker came with: another one, which lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameTaken {
+    pub host: String,
+    pub incarnation: Uuid,
+    pub last_seen: Time,
+}
+
+/// What one request for work was given.
+pub type Served = std::result::Result<Vec<Granted>, NameTaken>;
+
 /// A lease as the store granted it.
 #[derive(Clone, Debug)]
 pub struct Granted {

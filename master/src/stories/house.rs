@@ -172,9 +172,12 @@ pub fn worker(name: &str, labels: &[&str]) -> Worker {
     Worker {
         name: name.into(),
         incarnation: net::clock::uuid(),
+        identity: Some(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes())),
+        host: "qa01".into(),
         slots: 4,
         labels: labels.iter().map(|label| (*label).to_owned()).collect(),
         version: "1".into(),
+        clock: None,
     }
 }
 

@@ -140,7 +140,7 @@ pub fn fit(admitted: Admitted) -> Candidate {
 
 pub async fn claim(store: &Store, worker: &Worker, slots: u32) -> Vec<Granted> {
     let request = request(worker, slots);
-    store.claim(&[request], TERM).await.unwrap().pop().unwrap()
+    store.claim(&[request], TERM).await.unwrap().pop().unwrap().unwrap()
 }
 
 pub fn request(worker: &Worker, slots: u32) -> ClaimRequest {
@@ -155,9 +155,12 @@ pub fn worker_with(name: &str, labels: &[&str]) -> Worker {
     Worker {
         name: name.into(),
         incarnation: net::clock::uuid(),
+        identity: Some(Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes())),
+        host: "qa01".into(),
         slots: 4,
         labels: labels.iter().map(|label| (*label).to_owned()).collect::<BTreeSet<_>>(),
         version: "0.1.0".into(),
+        clock: None,
     }
 }
 

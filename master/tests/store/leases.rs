@@ -88,8 +88,8 @@ stories! {
         bed.store.submit(&bed.candidates(0..10)).await.unwrap();
         let w = worker("w1");
         let request = request(&w, 3);
-        let first = bed.store.claim(std::slice::from_ref(&request), TERM).await.unwrap().pop().unwrap();
-        let again = bed.store.claim(&[request], TERM).await.unwrap().pop().unwrap();
+        let first = bed.store.claim(std::slice::from_ref(&request), TERM).await.unwrap().pop().unwrap().unwrap();
+        let again = bed.store.claim(&[request], TERM).await.unwrap().pop().unwrap().unwrap();
         let tokens = |granted: &[master::store::Granted]| granted.iter().map(|g| g.token.clone()).collect::<Vec<_>>();
         assert_eq!(first.len(), 3);
         assert_eq!(tokens(&first), tokens(&again));
@@ -103,7 +103,7 @@ stories! {
         let request = request(&w, 3);
         let claims = (0..6).map(|_| {
             let (store, request) = (bed.store.clone(), request.clone());
-            tokio::spawn(async move { store.claim(&[request], TERM).await.unwrap().pop().unwrap() })
+            tokio::spawn(async move { store.claim(&[request], TERM).await.unwrap().pop().unwrap().unwrap() })
         });
         let mut seen = std::collections::BTreeSet::new();
         for claim in claims.collect::<Vec<_>>() {
@@ -236,7 +236,7 @@ stories! {
         let reports: Vec<_> = workers
             .iter()
             .zip(&granted)
-            .flat_map(|(w, granted)| granted.iter().map(|g| (w.name.clone(), report(g, End::Exited { code: 1 }))))
+            .flat_map(|(w, granted)| granted.as_ref().unwrap().iter().map(|g| (w.name.clone(), report(g, End::Exited { code: 1 }))))
             .collect();
         assert_eq!(reports.len(), 6);
         let receipts = bed.store.finish_many(&reports, &decide).await.unwrap();

@@ -9,6 +9,7 @@ mod listings;
 mod masters;
 mod modes;
 mod moves;
+mod names;
 mod storm;
 
 /// Runs each story on both engines.
