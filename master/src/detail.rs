@@ -54,6 +54,7 @@ pub async fn event(app: &App, id: &str) -> Result<EventDetail, ApiError> {
     let stored = app.store.event(id).await?;
     let stored = stored.ok_or_else(|| Problem::not_found(format!("there is no event '{id}'")))?;
     let jobs = app.store.jobs_of_event(id).await?;
+    let divergences = app.store.divergences_of(id, app.settings.pair_grace).await?;
     let (configuration, event) = (app.live().configuration, stored.event);
     let recorded_at: Time = stored.recorded_at;
     // Hundreds of rules over a large event take a while, which is not the other requests' to wait.
@@ -71,5 +72,6 @@ pub async fn event(app: &App, id: &str) -> Result<EventDetail, ApiError> {
         matched: stored.matched,
         verdicts,
         jobs,
+        divergences,
     })
 }

@@ -30,6 +30,9 @@ const TIDY: Duration = Duration::from_secs(30);
 /// A worker that was not seen for so long is forgotten.
 const FORGET: Span = Span::days(7);
 
+/// How long it is known where the triggers of a pair differed.
+const PAIRS: Span = Span::days(30);
+
 /// All duties, until `stop`.
 pub async fn all(app: App, stop: CancellationToken) {
     let holder = net::clock::uuid().to_string();
@@ -280,7 +283,7 @@ async fn tidying(app: App, holder: String, stop: CancellationToken) {
     let mut voice = Voice::new("tidy");
     loop {
         let did = match held.take(&app).await {
-            Ok(true) => app.store.tidy(FORGET).await,
+            Ok(true) => tidy(&app).await,
             Ok(false) => Ok(()),
             Err(error) => Err(error),
         };
@@ -289,6 +292,11 @@ async fn tidying(app: App, holder: String, stop: CancellationToken) {
             return held.leave(&app).await;
         }
     }
+}
+
+async fn tidy(app: &App) -> Result<()> {
+    app.store.tidy(FORGET).await?;
+    app.store.tidy_pairs(PAIRS).await
 }
 
 #[cfg(test)]

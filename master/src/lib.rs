@@ -14,6 +14,7 @@ mod mode;
 mod next;
 mod outbox;
 mod page;
+mod pair;
 #[cfg(test)]
 mod sample;
 mod settings;

@@ -20,6 +20,8 @@ pub struct Metrics {
     intake: Family<Labels, Gauge>,
     outbox: Gauge,
     stops: Gauge,
+    warnings: Gauge,
+    divergences: Family<Labels, Gauge>,
     generation: Gauge,
     claimed: Counter,
     finished: Counter,
@@ -36,6 +38,8 @@ impl Default for Metrics {
             intake: Family::default(),
             outbox: Gauge::default(),
             stops: Gauge::default(),
+            warnings: Gauge::default(),
+            divergences: Family::default(),
             generation: Gauge::default(),
             claimed: Counter::default(),
             finished: Counter::default(),
@@ -48,6 +52,9 @@ impl Default for Metrics {
         registry.register("intake_events", "Events, as the triggers last counted them", metrics.intake.clone());
         registry.register("outbox", "Results that are decided and not yet delivered", metrics.outbox.clone());
         registry.register("stops", "Things that stop work", metrics.stops.clone());
+        registry.register("warnings", "Things that should be looked at", metrics.warnings.clone());
+        let help = "Events of the last day about which the triggers of a pair differ, up to a thousand";
+        registry.register("divergences", help, metrics.divergences.clone());
         registry.register("generation", "The configuration in force", metrics.generation.clone());
         registry.register("leases_granted", "Leases that this master gave out", metrics.claimed.clone());
         registry.register("reports_accepted", "Reports that this master accepted", metrics.finished.clone());
@@ -103,6 +110,9 @@ impl Metrics {
         }
         self.outbox.set(i64::try_from(status.outbox).unwrap_or(i64::MAX));
         self.stops.set(i64::try_from(status.stopped_by.len()).unwrap_or(i64::MAX));
+        self.warnings.set(i64::try_from(status.warnings.len()).unwrap_or(i64::MAX));
+        set(&self.divergences, "decided", status.divergences.decided);
+        set(&self.divergences, "unseen", status.divergences.unseen);
         self.generation.set(i64::try_from(status.generation).unwrap_or(i64::MAX));
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a String cannot fail");

@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::store::{ModeRow, Observed, Result, TriggerView};
 
 /// A trigger that has been silent for so long is no longer expected.
-const GIVEN_UP: Span = Span::days(1);
+pub const GIVEN_UP: Span = Span::days(1);
 
 /// Looks whether idle is reached, and makes it so where it is.
 pub async fn observe(app: &App) -> Result<Observed> {
@@ -66,6 +66,7 @@ mod tests {
             generation: 1,
             counts: TriggerCounts::default(),
             repeated: 0,
+            pair: None,
         };
         let triggers = [heard(Span::seconds(5)), heard(Span::minutes(10)), heard(Span::days(30))];
         let silent = silent(&triggers, now, Span::minutes(5));

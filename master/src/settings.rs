@@ -28,6 +28,9 @@ pub struct Settings {
     pub key_horizon: Span,
     /// A trigger that was not heard from for so long is shown as what stops work.
     pub silence: Span,
+    /// An event of a pair of triggers that the other has not sent counts as unseen when the other has sent what came so
+    /// much later.
+    pub pair_grace: Span,
     pub resume: Resume,
     pub results: Option<Results>,
     /// Where people reach the results store's pages, when they do not stand beside this master's.
@@ -64,6 +67,7 @@ impl Default for Settings {
             lease_term: Span::seconds(60),
             key_horizon: Span::days(400),
             silence: Span::minutes(1),
+            pair_grace: Span::minutes(5),
             resume: Resume::default(),
             results: None,
             results_pages: None,

@@ -4,9 +4,9 @@ use model::operator::{IntakeCounts, JobCounts, Mode, Status, Stop, WorkerCounts,
 use model::{Span, Time};
 
 use crate::app::App;
-use crate::mode;
 use crate::outbox::Trouble;
 use crate::store::{ModeRow, Result, Site, TriggerView};
+use crate::{mode, pair};
 
 /// The counts, and what stops work.
 pub async fn status(app: &App) -> Result<Status> {
@@ -25,6 +25,7 @@ pub async fn status(app: &App) -> Result<Status> {
         trouble: app.outbox.trouble(),
         results: app.settings.results.is_some(),
     };
+    let troubles = app.store.pair_troubles(app.settings.pair_grace, Span::days(1)).await?;
     Ok(Status {
         mode: mode.mode,
         site: seen.here.clone(),
@@ -34,6 +35,8 @@ pub async fn status(app: &App) -> Result<Status> {
         outbox,
         intake,
         stopped_by: stops(&mode, &jobs, &workers, &seen),
+        warnings: pair::warnings(&troubles, &seen.triggers, seen.now),
+        divergences: pair::counts(&troubles),
     })
 }
 

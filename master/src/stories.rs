@@ -6,6 +6,7 @@ mod intake;
 mod leases;
 mod names;
 mod pages;
+mod pairs;
 mod publishing;
 mod reading;
 mod roles;

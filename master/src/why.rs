@@ -124,8 +124,10 @@ pub fn event(detail: &EventDetail) -> Why {
         (jobs, 0) => format!("made {}", plural(jobs, "job", "jobs")),
         (jobs, _) => format!("made {}, asked for by {}", plural(jobs, "job", "jobs"), detail.matched.join(", ")),
     };
-    let facts = detail.verdicts.iter().map(|verdict| (format!("rule {}", verdict.rule), verdict.why.clone())).collect();
-    Why { why, facts }
+    let rules = detail.verdicts.iter().map(|verdict| (format!("rule {}", verdict.rule), verdict.why.clone()));
+    let pairs =
+        detail.divergences.iter().map(|divergence| (format!("pair {}", divergence.pair), divergence.to_string()));
+    Why { why, facts: rules.chain(pairs).collect() }
 }
 
 #[cfg(test)]

@@ -35,6 +35,18 @@ pub struct Intake {
     pub counts: TriggerCounts,
     /// The configuration that the trigger runs now.
     pub generation: u64,
+    /// Where another trigger is to see the same events.
+    #[serde(default)]
+    pub pair: Option<Pair>,
+}
+
+/// Two triggers that see the same events, each on a queue of its own: the master tells where they differ.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Pair {
+    /// The same for both.
+    pub name: String,
+    /// The trigger's own name in it, also when its log begins anew.
+    pub member: String,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -50,6 +50,12 @@ pub struct Status {
     pub intake: IntakeCounts,
     /// Whatever stops work, most important first.
     pub stopped_by: Vec<Stop>,
+    /// What somebody should look at although work goes on.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
+    /// How the pairs of triggers differed in the last day.
+    #[serde(default)]
+    pub divergences: DivergenceCounts,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -80,6 +86,26 @@ pub struct IntakeCounts {
     pub recorded: u64,
     pub forwarded: u64,
     pub quarantined: u64,
+}
+
+/// Events of the last day about which the triggers of a pair differ. No count goes far beyond a thousand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DivergenceCounts {
+    /// The two asked for other jobs.
+    pub decided: u64,
+    /// Only one of the two has sent it.
+    pub unseen: u64,
+}
+
+/// One thing that stops nothing, and should be looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Warning {
+    pub what: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// The command that shows more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub look: Option<String>,
 }
 
 /// One thing that stops work, who did it, and how to undo it.
@@ -257,6 +283,64 @@ pub struct EventDetail {
     /// What each rule of the present configuration says of it.
     pub verdicts: Vec<VerdictView>,
     pub jobs: Vec<JobSummary>,
+    /// Where the triggers of a pair differ about it.
+    #[serde(default)]
+    pub divergences: Vec<Divergence>,
+}
+
+/// Where the two triggers of a pair differ about one event, as `GET /api/v1/divergences` lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Divergence {
+    pub event_id: String,
+    pub topic: String,
+    pub pair: String,
+    /// The trigger that sent the event first.
+    pub first: String,
+    pub second: String,
+    /// When it was found; of an event that the second has not sent, when the first sent it.
+    pub at: Time,
+    #[serde(flatten)]
+    pub differs: Differs,
+}
+
+/// How two triggers differ about an event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "differs", rename_all = "lowercase")]
+pub enum Differs {
+    /// Each asks for jobs that the other does not ask for.
+    Decided { first_generation: u64, second_generation: u64, only_first: Vec<JobId>, only_second: Vec<JobId> },
+    /// The second has not sent it, although it has sent what came later.
+    Unseen,
+}
+
+impl Differs {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Differs::Decided { .. } => "decided",
+            Differs::Unseen => "unseen",
+        }
+    }
+}
+
+impl fmt::Display for Divergence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Divergence { first, second, .. } = self;
+        let jobs = |jobs: &[JobId]| if jobs.len() == 1 { "1 job".to_owned() } else { format!("{} jobs", jobs.len()) };
+        match &self.differs {
+            Differs::Unseen => {
+                write!(f, "{first} has sent it, and {second} has not, although it has sent what came later")
+            }
+            Differs::Decided { first_generation, second_generation, only_first, only_second } => {
+                write!(
+                    f,
+                    "{first} (generation {first_generation}) asks for {} that {second} (generation {second_generation}) \
+                     does not ask for, and {second} for {} that {first} does not",
+                    jobs(only_first),
+                    jobs(only_second)
+                )
+            }
+        }
+    }
 }
 
 /// What one rule says of one event.

@@ -1,7 +1,7 @@
 //! `taskotron event`: looks at events, and why they made jobs or none.
 
 use clap::{Args, Subcommand};
-use model::operator::{EventDetail, EventSummary, Why};
+use model::operator::{Divergence, EventDetail, EventSummary, Why};
 
 use crate::exit::Exit;
 
@@ -18,6 +18,8 @@ pub enum Event {
     Show(Named),
     /// Why an event made the jobs that it made, or none
     Why(Named),
+    /// List events about which the two triggers of a pair differ, newest first
+    Divergences(Divergences),
 }
 
 #[derive(Args, Debug)]
@@ -38,6 +40,26 @@ pub struct List {
     /// Only events that made jobs (true), or none (false)
     #[arg(long, value_name = "BOOL")]
     with_jobs: Option<bool>,
+}
+
+#[derive(Args, Debug)]
+pub struct Divergences {
+    /// How many to list at most
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    limit: u64,
+}
+
+impl Listed for Divergence {
+    const COLUMNS: &'static [Column<Divergence>] = &[
+        column("event", |d| d.event_id.clone()),
+        wide("topic", |d| d.topic.clone()),
+        column("pair", |d| d.pair.clone()),
+        column("at", |d| d.at.to_seconds()),
+        wide("first", |d| d.first.clone()),
+        wide("second", |d| d.second.clone()),
+        column("differs", |d| d.differs.name().to_owned()),
+        column("why", |d| d.to_string()),
+    ];
 }
 
 impl Listed for EventSummary {
@@ -69,6 +91,9 @@ impl Event {
                 let why: Why = client.get(&path(&["why", "event", &id], &[])).await?;
                 output::one(session.format, &why, job::reasons)?;
             }
+            Event::Divergences(Divergences { limit }) => {
+                question::pages::<Divergence>(&client, session.format, "divergences", Vec::new(), limit).await?;
+            }
         }
         Ok(Exit::Reached)
     }
@@ -86,6 +111,10 @@ fn people(detail: &EventDetail) -> String {
         ("generation", detail.generation.to_string()),
         ("matched", detail.matched.join(", ")),
     ]);
+    for divergence in &detail.divergences {
+        text += &harmless(&format!("! pair {}: {divergence}", divergence.pair));
+        text.push('\n');
+    }
     for job in &detail.jobs {
         let outcome = maybe(&job.outcome);
         text +=

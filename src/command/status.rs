@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use model::operator::{Status, Stop};
+use model::operator::{Status, Stop, Warning};
 
 use crate::exit::Exit;
 
@@ -19,6 +19,9 @@ fn people(status: &Status) -> String {
     let mut text = String::new();
     for stop in &status.stopped_by {
         text.push_str(&sentence(stop));
+    }
+    for warning in &status.warnings {
+        text.push_str(&warned(warning));
     }
     let Status { jobs, workers, intake, .. } = status;
     let counts = |counts: &[(&str, u64)]| {
@@ -75,10 +78,22 @@ fn sentence(stop: &Stop) -> String {
     harmless(&text) + "\n"
 }
 
+/// What should be looked at, and how.
+fn warned(warning: &Warning) -> String {
+    let mut text = format!("~ {}", warning.what);
+    if let Some(since) = warning.since {
+        text += &format!(", since {}", since.to_seconds());
+    }
+    if let Some(look) = &warning.look {
+        text += &format!("; see: {look}");
+    }
+    harmless(&text) + "\n"
+}
+
 #[cfg(test)]
 mod tests {
     use model::Time;
-    use model::operator::{IntakeCounts, JobCounts, Mode, WorkerCounts};
+    use model::operator::{DivergenceCounts, IntakeCounts, JobCounts, Mode, WorkerCounts};
 
     use super::*;
 
@@ -99,9 +114,16 @@ mod tests {
                 reason: Some("kernel\x1b update".into()),
                 undo: Some("taskotron resume -m REASON".into()),
             }],
+            warnings: vec![Warning {
+                what: "pair fedora differs".into(),
+                since: None,
+                look: Some("taskotron event divergences".into()),
+            }],
+            divergences: DivergenceCounts::default(),
         };
         let expected = "\
 ! the system is idle, by kath, since 1970-01-01 00:00:00: kernel\u{fffd} update; undo: taskotron resume -m REASON
+~ pair fedora differs; see: taskotron event divergences
 mode           idle
 site           main
 configuration  generation 3

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use model::intake::{IntakeAnswer, JobAnswer, Record, TriggerCounts};
+use model::intake::{IntakeAnswer, JobAnswer, Pair, Record, TriggerCounts};
 use net::{Backoff, Client, ClientError};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -47,6 +47,7 @@ struct Body<'a> {
     records: &'a [Box<RawValue>],
     counts: TriggerCounts,
     generation: u64,
+    pair: Option<&'a Pair>,
 }
 
 /// After so many failures in a row of a master that is there, fewer events go at once: one may be what it fails at.
@@ -60,6 +61,7 @@ pub struct Forwarder {
     orders: mpsc::Sender<Order>,
     live: watch::Receiver<Live>,
     metrics: Arc<Metrics>,
+    pair: Option<Pair>,
     /// What the master wants next; none while it has to be asked.
     next: Option<u64>,
     /// The recorder that `next` and `sent` speak of.
@@ -99,6 +101,7 @@ impl Forwarder {
         orders: mpsc::Sender<Order>,
         live: watch::Receiver<Live>,
         metrics: Arc<Metrics>,
+        pair: Option<Pair>,
     ) -> Forwarder {
         let now = Instant::now();
         Forwarder {
@@ -109,6 +112,7 @@ impl Forwarder {
             orders,
             live,
             metrics,
+            pair,
             next: None,
             sent: 0,
             told: None,
@@ -184,7 +188,8 @@ impl Forwarder {
     async fn send(&mut self, records: &[Box<RawValue>], behind: u64, counts: TriggerCounts, opened_at: u64) -> Step {
         self.sent = self.sent.max(behind);
         let generation = self.live.borrow().generation;
-        let body = Body { recorder: &self.recorder, records, counts, generation };
+        let pair = self.pair.as_ref();
+        let body = Body { recorder: &self.recorder, records, counts, generation, pair };
         match self.client.post::<_, IntakeAnswer>("api/v1/intake", &body).await {
             Ok(answer) => {
                 (self.told, self.spoke, self.most) = (Some(counts), Instant::now(), MOST);

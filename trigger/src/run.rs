@@ -25,6 +25,10 @@ pub async fn run(
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        settings.pair.is_none() || settings.name != Settings::default().name,
+        "a trigger of a pair needs a name that the other one does not have: set [trigger] name"
+    );
     let log = {
         let (layout, options, name) = (Layout::folder(&settings.dir), settings.log(), settings.name.clone());
         tokio::task::spawn_blocking(move || Log::open(layout, options, &intake::new_recorder(&name), net::clock::now()))
@@ -49,7 +53,8 @@ pub async fn run(
         Some(addresses) => {
             let client = Client::new(addresses.clone(), token).context("cannot make a client for the master")?;
             let orders = started.orders.clone();
-            let forwarder = Forwarder::new(client, reader, shared, orders, live, metrics.clone());
+            let pair = settings.pair();
+            let forwarder = Forwarder::new(client, reader, shared, orders, live, metrics.clone(), pair);
             Some(tokio::spawn(forwarder.run(last.clone())))
         }
         None => None,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use model::Span;
+use model::intake::Pair;
 use net::Addresses;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,9 @@ pub struct Settings {
     pub dir: PathBuf,
     /// Where its master is; of several over one database, whichever answers. None: it only records.
     pub master: Option<Addresses>,
+    /// Names the pair that this trigger is one of: another of the same pair sees the same events, and the master tells
+    /// where they differ.
+    pub pair: Option<String>,
     /// Holds the token for the master.
     pub token_file: Option<PathBuf>,
     /// The bus; none: no bus.
@@ -41,6 +45,7 @@ impl Default for Settings {
             name: "trigger".into(),
             dir: "/var/lib/taskotron/trigger".into(),
             master: None,
+            pair: None,
             token_file: None,
             amqp: None,
             file: None,
@@ -53,6 +58,11 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// As the master is told it.
+    pub(crate) fn pair(&self) -> Option<Pair> {
+        self.pair.clone().map(|name| Pair { name, member: self.name.clone() })
+    }
+
     pub(crate) fn log(&self) -> Options {
         Options { rotate_at: Some(self.rotate_at), window: Some(self.dedup_window), keep: self.keep }
     }

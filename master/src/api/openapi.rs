@@ -33,6 +33,7 @@ use crate::app::App;
         log::log,
         read::events,
         read::event,
+        read::divergences,
         read::workers,
         read::why_job,
         read::why_event,

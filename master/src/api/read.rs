@@ -4,7 +4,9 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::get;
 use model::Time;
-use model::operator::{EventDetail, EventSummary, JobDetail, JobSummary, ModeView, Page, Status, Why, WorkerView};
+use model::operator::{
+    Divergence, EventDetail, EventSummary, JobDetail, JobSummary, ModeView, Page, Status, Why, WorkerView,
+};
 use net::Caller;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -27,6 +29,7 @@ pub fn routes() -> Router<App> {
         .route("/workers", get(workers))
         .route("/why/job/{job}", get(why_job))
         .route("/why/event/{event}", get(why_event))
+        .route("/divergences", get(divergences))
         .route("/audit", get(audit))
 }
 
@@ -76,6 +79,18 @@ pub async fn events(
     responses((status = 200, body = EventDetail)))]
 pub async fn event(State(app): State<App>, Path(event): Path<String>) -> ApiResult<axum::Json<EventDetail>> {
     Ok(axum::Json(detail::event(&app, &event).await?))
+}
+
+/// Events about which the two triggers of a pair differ, newest first.
+#[utoipa::path(get, path = "/api/v1/divergences", tag = "reader", params(PageQuery),
+    responses((status = 200, body = Page<Divergence>)))]
+pub async fn divergences(
+    State(app): State<App>,
+    Query(query): Query<PageQuery>,
+) -> ApiResult<axum::Json<Page<Divergence>>> {
+    let (after, limit) = place(query.cursor.as_deref(), query.limit)?;
+    let (items, next) = app.store.divergences(app.settings.pair_grace, after, limit).await?;
+    Ok(axum::Json(Page { items, next: next.map(|n| n.to_string()) }))
 }
 
 /// The workers, by name.

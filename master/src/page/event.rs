@@ -18,6 +18,8 @@ pub struct EventPage {
     sent: Option<String>,
     recorded: Moment,
     why: String,
+    /// Where the triggers of a pair differ about it, one sentence each.
+    divergences: Vec<String>,
     headers: Option<String>,
     body: String,
     verdicts: Vec<VerdictView>,
@@ -40,6 +42,7 @@ impl EventPage {
             sent: event.sent_at.clone(),
             recorded: Moment { at: detail.recorded_at, now },
             why,
+            divergences: detail.divergences.iter().map(|d| format!("Pair {}: {d}.", d.pair)).collect(),
             headers: (!event.headers.is_empty()).then(|| format!("{:#}", Value::Object(event.headers.clone()))),
             body: format!("{:#}", Value::Object(event.body.clone())),
             verdicts,

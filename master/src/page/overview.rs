@@ -2,7 +2,7 @@
 
 use askama::Template;
 use model::Time;
-use model::operator::{EventSummary, JobSummary, Status, Stop, WorkerView};
+use model::operator::{EventSummary, JobSummary, Status, Stop, Warning, WorkerView};
 
 use super::parts::{EventRow, JobRow, Moment, Tag, WorkerRow};
 
@@ -12,6 +12,7 @@ pub struct Overview {
     site: String,
     mode: Tag,
     stops: Vec<StopRow>,
+    warnings: Vec<WarningRow>,
     numbers: Vec<Number>,
     events: Vec<EventRow>,
     ended: Vec<JobRow>,
@@ -25,6 +26,13 @@ struct StopRow {
     since: Option<Moment>,
     reason: Option<String>,
     undo: Option<String>,
+}
+
+/// One thing that should be looked at.
+struct WarningRow {
+    what: String,
+    since: Option<Moment>,
+    look: Option<String>,
 }
 
 struct Number {
@@ -46,6 +54,7 @@ impl Overview {
             site: status.site.clone(),
             mode: Tag::word(status.mode.name()),
             stops: status.stopped_by.iter().map(|stop| StopRow::new(stop, now)).collect(),
+            warnings: status.warnings.iter().map(|warning| WarningRow::new(warning, now)).collect(),
             numbers: numbers(status),
             events: events.iter().map(|(event, jobs)| EventRow::new(event, jobs, now)).collect(),
             ended: JobRow::all(ended, now),
@@ -63,6 +72,13 @@ impl StopRow {
             reason: stop.reason.clone(),
             undo: stop.undo.clone(),
         }
+    }
+}
+
+impl WarningRow {
+    fn new(warning: &Warning, now: Time) -> WarningRow {
+        let Warning { what, since, look } = warning.clone();
+        WarningRow { what, since: since.map(|at| Moment { at, now }), look }
     }
 }
 

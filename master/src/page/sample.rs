@@ -1,8 +1,8 @@
 //! Samples that the pages are rendered with: every text in them is hostile.
 
 use model::operator::{
-    AttemptView, EventDetail, EventSummary, IntakeCounts, JobCounts, JobDetail, JobSummary, Mode, Status, Stop,
-    VerdictView, WorkerCounts, WorkerState, WorkerView,
+    AttemptView, Differs, Divergence, DivergenceCounts, EventDetail, EventSummary, IntakeCounts, JobCounts, JobDetail,
+    JobSummary, Mode, Status, Stop, VerdictView, Warning, WorkerCounts, WorkerState, WorkerView,
 };
 use model::{End, Event, JobId, JobState, Outcome, Span, Time};
 use serde_json::{Map, json};
@@ -92,6 +92,15 @@ pub fn event_detail() -> EventDetail {
         matched: vec![HOSTILE.into()],
         verdicts: vec![verdict(false), verdict(true)],
         jobs: vec![job()],
+        divergences: vec![Divergence {
+            event_id: HOSTILE.into(),
+            topic: HOSTILE.into(),
+            pair: HOSTILE.into(),
+            first: HOSTILE.into(),
+            second: HOSTILE.into(),
+            at: earlier(3),
+            differs: Differs::Unseen,
+        }],
     }
 }
 
@@ -126,5 +135,11 @@ pub fn status() -> Status {
             reason: Some(HOSTILE.into()),
             undo: Some("taskotron resume".into()),
         }],
+        warnings: vec![Warning {
+            what: HOSTILE.into(),
+            since: Some(earlier(400)),
+            look: Some("taskotron event divergences".into()),
+        }],
+        divergences: DivergenceCounts::default(),
     }
 }

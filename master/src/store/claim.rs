@@ -66,13 +66,7 @@ struct Claimed {
     missed: bool,
 }
 
-async fn serve(
-    work: &mut Work,
-    sets: &Sets,
-    request: &ClaimRequest,
-    term: Span,
-    done: &mut Claimed,
-) -> Result<Served> {
+async fn serve(work: &mut Work, sets: &Sets, request: &ClaimRequest, term: Span, done: &mut Claimed) -> Result<Served> {
     // Holds the worker's row: the same claim, sent twice at once, is served one after the other.
     if let Some(taken) = see_worker(work, request, term).await? {
         return Ok(Err(taken));

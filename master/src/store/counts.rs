@@ -1,7 +1,7 @@
 //! How many of what there are: workers, jobs by state, what the triggers report.
 
 use db::on_read;
-use model::intake::TriggerCounts;
+use model::intake::{Pair, TriggerCounts};
 use model::operator::{IntakeCounts, JobCounts, WorkerState, WorkerView};
 use model::{JobState, Outcome, Span, Time};
 
@@ -34,6 +34,8 @@ struct TriggerRow {
     quarantined: i64,
     duplicates: i64,
     repeated: i64,
+    pair: Option<String>,
+    member: Option<String>,
 }
 
 impl Store {
@@ -131,7 +133,8 @@ impl Store {
     pub async fn triggers(&self) -> Result<Vec<TriggerView>> {
         let rows: Vec<TriggerRow> = on_read!(self.db(), |pool| {
             sqlx::query_as(
-                "SELECT recorder, next, last_heard, generation, recorded, forwarded, quarantined, duplicates, repeated
+                "SELECT recorder, next, last_heard, generation, recorded, forwarded, quarantined, duplicates, repeated,
+                        pair, member
                  FROM triggers ORDER BY recorder",
             )
             .fetch_all(pool)
@@ -149,6 +152,7 @@ impl Store {
                 duplicates: nat(row.duplicates),
             },
             repeated: nat(row.repeated),
+            pair: row.pair.zip(row.member).map(|(name, member)| Pair { name, member }),
         };
         Ok(rows.into_iter().map(view).collect())
     }

@@ -11,7 +11,7 @@ use super::submit::{Wanted, admitted, append, needs};
 use super::text::{beginning, clean, event_name, event_name_beside};
 use super::tx::{Tx, Work, on_tx, retrying};
 use super::types::{Act, Batch, Candidate, Intake, NewEvent};
-use super::{Result, Store, audit};
+use super::{Result, Store, audit, pair};
 
 impl Store {
     /// The number of the event that is wanted next from this recorder: 1 from one that is unknown.
@@ -46,7 +46,10 @@ impl Store {
                 });
             let mut answers = append(&mut work, &sets, wanted.collect()).await?;
             let next = last.seq + 1;
-            move_cursor(&mut work, &batch.recorder, next, stored.repeated).await?;
+            move_cursor(&mut work, &batch.recorder, next, stored.repeated()).await?;
+            if let Some(pair) = &batch.pair {
+                pair::compare(&mut work, pair, &batch.events, stored.each()).await?;
+            }
             work.commit().await?;
             let new = answers.any_new();
             Ok((Intake::Stored { next, jobs: candidates.iter().map(|c| answers.give(c)).collect() }, new))
@@ -99,11 +102,13 @@ async fn hear(work: &mut Work, batch: &Batch) -> Result<u64> {
     let now = work.now;
     let next: i64 = on_tx!(&mut work.tx, |conn| {
         sqlx::query_scalar(
-            "INSERT INTO triggers (recorder, next, last_heard, generation, recorded, forwarded, quarantined, duplicates)
-             VALUES ($1, 1, $2, $3, $4, $5, $6, $7)
+            "INSERT INTO triggers (recorder, next, last_heard, generation, recorded, forwarded, quarantined, duplicates,
+                 pair, member)
+             VALUES ($1, 1, $2, $3, $4, $5, $6, $7, $8, $9)
              ON CONFLICT (recorder) DO UPDATE SET last_heard = excluded.last_heard, generation = excluded.generation,
                  recorded = excluded.recorded, forwarded = excluded.forwarded, quarantined = excluded.quarantined,
-                 duplicates = excluded.duplicates
+                 duplicates = excluded.duplicates,
+                 pair = excluded.pair, member = excluded.member
              RETURNING next",
         )
         .bind(&batch.recorder)
@@ -113,6 +118,8 @@ async fn hear(work: &mut Work, batch: &Batch) -> Result<u64> {
         .bind(int(batch.counts.forwarded))
         .bind(int(batch.counts.quarantined))
         .bind(int(batch.counts.duplicates))
+        .bind(batch.pair.as_ref().map(|pair| &pair.name))
+        .bind(batch.pair.as_ref().map(|pair| &pair.member))
         .fetch_one(conn)
         .await?
     });
@@ -134,8 +141,19 @@ async fn move_cursor(work: &mut Work, recorder: &str, next: u64, repeated: u64) 
 struct Stored {
     /// The number of each event of the batch, in order.
     seqs: Vec<i64>,
-    /// How many of them were there before.
-    repeated: u64,
+    /// Which of them were not there before.
+    new: Vec<bool>,
+}
+
+impl Stored {
+    fn repeated(&self) -> u64 {
+        self.new.iter().filter(|new| !**new).count() as u64
+    }
+
+    /// The number of each event, and whether it was not there before.
+    fn each(&self) -> impl Iterator<Item = (i64, bool)> {
+        self.seqs.iter().copied().zip(self.new.iter().copied())
+    }
 }
 
 /// Stores the events that are new. The same id with the same content is the same event; with other content it is
@@ -145,7 +163,7 @@ async fn store_events(work: &mut Work, recorder: &str, events: &[NewEvent]) -> R
     let contents: Vec<Content> = events.iter().map(|e| e.event.content()).collect();
     let mut seqs: Vec<Option<i64>> = vec![None; events.len()];
     let mut known: HashMap<String, (i64, Content)> = HashMap::new();
-    let mut repeated = 0;
+    let mut stored_now = vec![false; events.len()];
     while seqs.contains(&None) {
         let open: Vec<usize> = (0..events.len()).filter(|i| seqs[*i].is_none()).collect();
         load(work, open.iter().map(|i| names[*i].as_str()), &mut known).await?;
@@ -155,7 +173,6 @@ async fn store_events(work: &mut Work, recorder: &str, events: &[NewEvent]) -> R
             match known.get(&names[i]) {
                 Some((seq, content)) if *content == contents[i] || names[i] == beside => {
                     seqs[i] = Some(*seq);
-                    repeated += 1;
                 }
                 Some(_) => {
                     tracing::warn!(event.id = %names[i], stored_as = %beside, "another event has this id");
@@ -170,10 +187,11 @@ async fn store_events(work: &mut Work, recorder: &str, events: &[NewEvent]) -> R
         for (id, seq) in insert_events(work, recorder, events, &contents, &new).await? {
             let i = new[&id];
             seqs[i] = Some(seq);
+            stored_now[i] = true;
             known.insert(id, (seq, contents[i]));
         }
     }
-    Ok(Stored { seqs: seqs.into_iter().flatten().collect(), repeated })
+    Ok(Stored { seqs: seqs.into_iter().flatten().collect(), new: stored_now })
 }
 
 /// Adds the events of these names that are stored to `known`.

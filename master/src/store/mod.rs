@@ -23,6 +23,7 @@ mod mode;
 mod moves;
 mod number;
 mod outbox;
+mod pair;
 mod renew;
 mod site;
 mod submit;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::intake::{JobAnswer, TriggerCounts};
+use model::intake::{JobAnswer, Pair, TriggerCounts};
 use model::lease::Worker;
 use model::operator::{JobSummary, Mode, OnDeadline};
 use model::{Arch, End, Event, Finding, JobId, JobState, NewJob, Outcome, Time};
@@ -44,6 +44,8 @@ pub struct NewEvent {
     pub event: Event,
     pub matched: Vec<String>,
     pub jobs: Vec<Candidate>,
+    /// The keys of all jobs that its trigger decided, also of those that cannot be run.
+    pub decided: Vec<JobId>,
 }
 
 /// A batch of a recorder; its events are in order of `seq`, without a gap.
@@ -52,6 +54,7 @@ pub struct Batch {
     pub recorder: String,
     pub counts: TriggerCounts,
     pub generation: u64,
+    pub pair: Option<Pair>,
     pub events: Vec<NewEvent>,
 }
 
@@ -296,6 +299,21 @@ pub struct TriggerView {
     pub counts: TriggerCounts,
     /// Events that it sent and that were stored before.
     pub repeated: u64,
+    pub pair: Option<Pair>,
+}
+
+/// What the triggers of a pair differ about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PairTrouble {
+    pub pair: String,
+    /// The trigger that sent these events first.
+    pub first: String,
+    pub second: String,
+    /// Whether the second did not see them; else it decided them differently.
+    pub unseen: bool,
+    pub events: u64,
+    /// Of the oldest of them.
+    pub since: Time,
 }
 
 /// One entry of the audit table.

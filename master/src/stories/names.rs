@@ -19,7 +19,8 @@ async fn a_second_worker_of_a_name_is_refused_in_words_until_the_first_is_gone()
     let detail = reply.detail();
     let begin = format!("another worker is called w1: incarnation {} on qa01, last seen at ", owner.incarnation);
     assert!(detail.starts_with(&begin), "{detail}");
-    let end = "Give this one another `name` in [worker], or stop the other: its name is free when it was not seen for 1m";
+    let end =
+        "Give this one another `name` in [worker], or stop the other: its name is free when it was not seen for 1m";
     assert!(detail.ends_with(end), "{detail}");
 
     house.advance(Span::seconds(61));

@@ -222,11 +222,13 @@ pub fn batch(recorder: &str, first: u64, events: Vec<Event>) -> Batch {
         event,
         matched: Vec::new(),
         jobs: Vec::new(),
+        decided: Vec::new(),
     });
     Batch {
         recorder: recorder.into(),
         counts: TriggerCounts { recorded, forwarded: first - 1, quarantined: 0, duplicates: 0 },
         generation: 7,
+        pair: None,
         events: events.collect(),
     }
 }

@@ -10,6 +10,7 @@ mod masters;
 mod modes;
 mod moves;
 mod names;
+mod pairs;
 mod storm;
 
 /// Runs each story on both engines.
