@@ -1,6 +1,7 @@
 //! `taskotron`: the tree of commands, and where each goes.
 
 mod audit;
+mod bench;
 mod config;
 mod configuration;
 mod event;
@@ -97,6 +98,8 @@ enum Command {
     Config(config::Config),
     /// Who changed what, when and why
     Audit(audit::Audit),
+    /// Measure how fast this machine runs Taskotron
+    Bench(bench::Bench),
     /// Print the completion script of a shell
     Completion(help::Completion),
     /// Write the manual pages into a folder
@@ -161,6 +164,7 @@ impl Command {
             | Command::Token(_)
             | Command::Config(_)
             | Command::Audit(_)
+            | Command::Bench(_)
             | Command::Completion(_)
             | Command::Man(_)
             | Command::Help(_) => false,
@@ -184,6 +188,7 @@ impl Command {
             Command::Token(token) => token.run(session),
             Command::Config(config) => config.run(session),
             Command::Audit(audit) => audit.run(session).await,
+            Command::Bench(bench) => bench.run(session).await,
             Command::Completion(completion) => completion.run(),
             Command::Man(man) => man.run(),
             Command::Help(help) => help.run(),

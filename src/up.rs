@@ -28,11 +28,11 @@ use crate::exit::{Exit, Failure};
 use crate::place;
 use crate::settings::{Layers, Origin, Settings};
 
+pub use home::Home;
 pub use rooms::{live, master, resultsdb};
 pub use stages::Stages;
 
 use demo::Pipe;
-use home::Home;
 use rooms::Running;
 
 /// How long the outbox may take to drain once nothing runs any more.

@@ -107,3 +107,22 @@ fn a_job_log_may_come_through_a_pipe() {
     assert_eq!(code(&output), 0);
     assert!(text(&output.stdout).starts_with("-: 0 rows: "));
 }
+
+#[test]
+fn a_benchmark_measures_the_real_rooms_and_leaves_nothing_behind() {
+    let home = tempfile::tempdir().unwrap();
+    for benchmark in [&["throughput", "--jobs", "20", "--slots", "2"][..], &["claim", "--jobs", "100", "--ended", "50"]]
+    {
+        let arguments = [&["bench", "-o", "json"], benchmark].concat();
+        let output = program(env!("CARGO_BIN_EXE_taskotron"), home.path(), &arguments)
+            .env("TMPDIR", home.path())
+            .output()
+            .unwrap();
+        assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+        let figures: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+        for figure in &figures[..2] {
+            assert!(figure["value"].as_f64() > Some(0.0) && figure["limit"]["value"].as_f64() > Some(0.0), "{figure}");
+        }
+        assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0, "{benchmark:?} leaves something");
+    }
+}
