@@ -1,15 +1,16 @@
 //! What every handler and duty of a master shares.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use db::Coalesce;
 use model::JobId;
 use model::lease::Receipt;
 use rules::Configuration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::given::Given;
 use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::next;
@@ -46,8 +47,7 @@ pub struct Inner {
     pub metrics: Metrics,
     /// Ends the waiting of long polls.
     pub stop: CancellationToken,
-    /// The tokens that this master gave out, for jobs that it has not seen ended.
-    given: Mutex<HashMap<JobId, String>>,
+    given: Mutex<Given>,
     claims: Coalesce<ClaimRequest, Shared<Served>>,
     reports: Coalesce<(String, ReportIn), Shared<Receipt>>,
 }
@@ -128,23 +128,37 @@ impl App {
         next::next(ending, self.tasks.known(ending.task_version).as_deref(), &self.settings)
     }
 
-    /// Whether this is the token of a lease that this master gave out.
-    fn gave_out(&self, text: &str) -> bool {
-        let Ok(Token { job, .. }) = text.parse() else { return false };
-        self.given.lock().expect("no one panics while holding it").get(&job).is_some_and(|given| given == text)
+    /// Whether a drain may stop a job of this version of a task. What cannot be read is not stopped.
+    pub fn interruptible(&self, version: i64) -> bool {
+        self.tasks.known(version).is_some_and(|task| task.interruptible())
     }
 
-    /// Remembers a job that runs.
+    /// Whether this is the token of a lease that this master gave out.
+    fn gave_out(&self, text: &str) -> bool {
+        self.given().holds(text, Instant::now())
+    }
+
+    fn given(&self) -> MutexGuard<'_, Given> {
+        self.given.lock().expect("no one panics while holding it")
+    }
+
+    /// Remembers a job that runs, for the term of its lease.
     pub fn gave(&self, job: JobId, token: String) {
-        self.given.lock().expect("no one panics while holding it").insert(job, token);
+        let now = Instant::now();
+        self.given().insert(job, token, now, now + self.settings.lease_term.0);
+    }
+
+    /// Remembers for another term which of these leases are held.
+    pub fn renewed<'a>(&self, held: impl IntoIterator<Item = &'a String>) {
+        let until = Instant::now() + self.settings.lease_term.0;
+        let mut given = self.given();
+        held.into_iter().for_each(|token| given.prolong(token, until));
     }
 
     /// Forgets jobs that run no more.
     pub fn forget(&self, jobs: impl IntoIterator<Item = JobId>) {
-        let mut given = self.given.lock().expect("no one panics while holding it");
-        for job in jobs {
-            given.remove(&job);
-        }
+        let mut given = self.given();
+        jobs.into_iter().for_each(|job| given.forget(job));
     }
 
     /// The token of a lease that runs, or whose report ended its attempt; none has a right to another attempt's log.

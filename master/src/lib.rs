@@ -6,6 +6,7 @@ mod api;
 mod app;
 mod detail;
 mod duty;
+mod given;
 mod judge;
 mod logs;
 mod master;

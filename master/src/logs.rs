@@ -1,15 +1,17 @@
 //! The logs of attempts, as files: `logs/ab/JOB.ATTEMPT.log`. They are what a job printed, so they are never trusted.
 //!
 //! A piece comes with its place. What is there already is never changed: a piece that overlaps it adds only what is
-//! new, so that sending a piece again changes nothing, and one that would leave a hole is refused with the size.
+//! new, so that sending a piece again changes nothing, and one that would leave a hole is refused with the size. What is
+//! new is written at its place: where two masters that share the folder are sent the same piece, it is there once.
 
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use model::JobId;
 use tokio::fs::{self, File, OpenOptions};
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 /// How many logs may be written at once before two of them share a lock.
 const LOCKS: usize = 64;
@@ -61,7 +63,7 @@ impl Logs {
         // The digits at the end are the random ones in any version of a UUID.
         let lock = &self.locks[usize::from(job.0.as_bytes()[15]) % LOCKS];
         let _one_writer = lock.lock().await;
-        let mut file = self.open(job, attempt).await?;
+        let file = self.open(job, attempt).await?;
         let size = file.metadata().await?.len();
         let Some(known) = size.checked_sub(offset) else {
             return Err(LogError::Hole { size, offset });
@@ -70,9 +72,10 @@ impl Logs {
         let Some(fresh) = bytes.get(known..).filter(|fresh| !fresh.is_empty()) else {
             return Ok(size);
         };
-        file.write_all(fresh).await?;
-        file.flush().await?;
-        Ok(size + fresh.len() as u64)
+        let (file, fresh) = (file.into_std().await, fresh.to_vec());
+        let grown = size + fresh.len() as u64;
+        tokio::task::spawn_blocking(move || file.write_all_at(&fresh, size)).await.map_err(io::Error::other)??;
+        Ok(grown)
     }
 
     async fn open(&self, job: JobId, attempt: u32) -> io::Result<File> {
@@ -83,7 +86,7 @@ impl Logs {
             fs::create_dir_all(folder).await?;
             self.made.lock().expect("no one panics while holding it")[first] = true;
         }
-        OpenOptions::new().append(true).create(true).open(path).await
+        OpenOptions::new().write(true).create(true).truncate(false).open(path).await
     }
 
     /// How long a log is; `None` where there is none.
@@ -159,6 +162,20 @@ mod tests {
                 (other, _) => panic!("{offset} {piece}: {other:?}"),
             }
         }
+        // Another master that writes to the same folder.
+        let other = Logs::new(dir.path());
+        let pieces: Vec<String> = (0..200).map(|n| format!("line {n}\n")).collect();
+        let mut offset = 0;
+        for piece in &pieces {
+            let (here, there) = tokio::join!(
+                logs.append(job, 7, offset, piece.as_bytes()),
+                other.append(job, 7, offset, piece.as_bytes())
+            );
+            offset += piece.len() as u64;
+            assert_eq!((here.unwrap(), there.unwrap()), (offset, offset));
+        }
+        assert_eq!(logs.read(job, 7, 0, 1 << 20).await.unwrap().unwrap().bytes, pieces.concat().into_bytes());
+
         let tail = logs.tail(job, 1, 3).await.unwrap().unwrap();
         assert_eq!(tail, Part { start: 5, bytes: b"fgh".to_vec(), size: 8 });
         assert_eq!(logs.tail(job, 2, 3).await.unwrap(), None);

@@ -10,7 +10,8 @@ use axum::routing::{post, put};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use model::lease::{
-    Claim, Claimed, Finish, Finished, LEASE_TOKEN, Lease, LogPart, LogStored, Receipt, Renew, Renewed, Report, Worker,
+    Claim, Claimed, Finish, Finished, Hold, LEASE_TOKEN, Lease, LogPart, LogStored, Receipt, Renew, Renewed, Report,
+    Worker,
 };
 use model::{End, Span};
 use net::Problem;
@@ -144,6 +145,7 @@ pub async fn renew(State(app): State<App>, Json(body): Json<Renew>) -> ApiResult
     named(&body.worker)?;
     let term = app.settings.lease_term;
     let leases = app.store.renew(&body.worker, &body.tokens, term).await?;
+    app.renewed(body.tokens.iter().zip(&leases).filter(|(_, hold)| **hold != Hold::Gone).map(|(token, _)| token));
     Ok(axum::Json(Renewed { leases, term }))
 }
 
