@@ -177,6 +177,14 @@ pub struct LeasesSummary {
 }
 
 impl Leases {
+    /// As if this process had stood still for so long since its last look.
+    #[cfg(test)]
+    pub fn stood_still(&mut self, span: Span) {
+        if let Some(judged) = &mut self.judged {
+            judged.clock = judged.clock.minus(span);
+        }
+    }
+
     pub async fn tick(&mut self, app: &App) -> Result<LeasesSummary> {
         let term = app.settings.lease_term;
         let now = Moment { monotonic: Instant::now(), clock: app.store.clock().await? };
@@ -187,7 +195,9 @@ impl Leases {
             }
         }
         app.tasks.catch_up().await?;
-        let expired = app.store.expire(&|ending| app.decide(ending)).await?;
+        // As of the look above: should this process have stood still since, nobody could renew meanwhile.
+        let seen = app.store.skewed(now.clock);
+        let expired = app.store.expire_as_of(seen, &|ending| app.decide(ending)).await?;
         for (job, attempt) in &expired.lost {
             tracing::warn!(job.id = %job, attempt, "its worker was not heard from: the attempt is lost");
         }
@@ -265,7 +275,10 @@ pub async fn watch_mode(app: &App) -> Result<Mode> {
         let reason = format!("the deadline of the idle by {} has passed: {}", mode.by, mode.reason);
         match mode.on_deadline {
             OnDeadline::Wait => {}
-            OnDeadline::Requeue => log_stopped(app.store.requeue_running(&reason).await?, "queued again"),
+            OnDeadline::Requeue => {
+                app.tasks.catch_up().await?;
+                log_stopped(app.store.requeue_running(&reason, &|task| app.interruptible(task)).await?, "queued again");
+            }
             OnDeadline::Kill => log_stopped(app.store.kill_running(&reason).await?, "cancelled"),
         }
     }

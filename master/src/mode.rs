@@ -1,6 +1,6 @@
 //! The mode, as people are told it, and what stands against being idle.
 
-use model::operator::{Mode, ModeView};
+use model::operator::{Mode, ModeView, OnDeadline};
 use model::{Span, Time};
 
 use crate::app::App;
@@ -11,7 +11,23 @@ pub const GIVEN_UP: Span = Span::days(1);
 
 /// Looks whether idle is reached, and makes it so where it is.
 pub async fn observe(app: &App) -> Result<Observed> {
-    app.store.observe_idle(&[]).await
+    let mut observed = app.store.observe_idle(&[]).await?;
+    if observed.mode.on_deadline == OnDeadline::Requeue && !observed.waiting_for.is_empty() {
+        observed.waiting_for.extend(uninterruptible(app).await?);
+    }
+    Ok(observed)
+}
+
+/// What runs that the deadline of a drain does not stop.
+async fn uninterruptible(app: &App) -> Result<Option<String>> {
+    app.tasks.catch_up().await?;
+    let running = app.store.running_by_task().await?;
+    let jobs: u64 = running.iter().filter(|(task, _)| !app.interruptible(*task)).map(|(_, jobs)| jobs).sum();
+    Ok(match jobs {
+        0 => None,
+        1 => Some("1 of those that run is not interruptible: it is waited for, also after the deadline".into()),
+        n => Some(format!("{n} of those that run are not interruptible: they are waited for, also after the deadline")),
+    })
 }
 
 /// The triggers that should be there and were not heard from, one sentence each: what they have is not known.

@@ -55,7 +55,7 @@ pub struct Idle {
 enum AtDeadline {
     /// They go on, and this command ends with 5
     Wait,
-    /// They are stopped and queued again
+    /// Those whose task is interruptible are stopped and queued again; the others go on, and are waited for
     Requeue,
     /// They are stopped and end as cancelled
     Kill,
@@ -125,7 +125,8 @@ async fn watch(
         });
         if late {
             eprintln!(
-                "the deadline has passed and it goes on: watch: taskotron status; undo: taskotron resume -m REASON"
+                "the deadline has passed and it goes on ({}): watch: taskotron status; undo: taskotron resume -m REASON",
+                reasons(&view)
             );
             return Ok((Exit::TimedOut, view));
         }
@@ -148,6 +149,18 @@ async fn watch(
     }
 }
 
+/// How many reasons a line gives.
+const REASONS: usize = 3;
+
+/// What stands between draining and idle.
+fn reasons(view: &ModeView) -> String {
+    let mut text = view.waiting_for.iter().take(REASONS).map(|what| harmless(what)).collect::<Vec<_>>().join("; ");
+    if view.waiting_for.len() > REASONS {
+        text += &format!(" and {} more", view.waiting_for.len() - REASONS);
+    }
+    text
+}
+
 /// What was last said, so that a log has lines and not a flood.
 #[derive(Default)]
 struct Progress {
@@ -157,11 +170,8 @@ struct Progress {
 impl Progress {
     fn tell(&mut self, view: &ModeView) {
         let mut text = format!("(running: {}; queued: {}; outbox: {})", view.running, view.queued, view.outbox);
-        if let Some(what) = view.waiting_for.first() {
-            text += &format!(": {}", harmless(what));
-        }
-        if view.waiting_for.len() > 1 {
-            text += &format!(" and {} more", view.waiting_for.len() - 1);
+        if !view.waiting_for.is_empty() {
+            text += &format!(": {}", reasons(view));
         }
         self.say(text);
     }

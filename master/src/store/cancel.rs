@@ -1,10 +1,12 @@
 //! Stopping jobs because a person said so.
 
+use db::on_read;
 use model::operator::{Mode, OnDeadline};
 use model::{JobId, JobState};
 
 use super::error::corrupt;
 use super::moves::{EndedRow, Moves};
+use super::number::nat;
 use super::text::clean;
 use super::tx::{Work, on_tx, retrying};
 use super::types::{Act, Cancel};
@@ -28,30 +30,45 @@ impl Store {
         .await
     }
 
-    /// Tells the workers to stop whatever runs, to be queued again, where a drain's deadline asks for it; how many that
-    /// concerns.
-    pub async fn requeue_running(&self, reason: &str) -> Result<u64> {
-        self.stop_running(reason, OnDeadline::Requeue).await
+    /// Tells the workers to stop what runs, to be queued again, where a drain's deadline asks for it and `may` says it of
+    /// the version of the job's task; how many that concerns.
+    pub async fn requeue_running(&self, reason: &str, may: &(dyn Fn(i64) -> bool + Sync)) -> Result<u64> {
+        retrying(async || {
+            let mut work = self.begin().await?;
+            if !is_due(&mut work, OnDeadline::Requeue).await? {
+                return Ok(0);
+            }
+            let mut rows = 0;
+            for (version, _) in running_tasks(&mut work).await?.into_iter().filter(|(version, _)| may(*version)) {
+                rows += on_tx!(&mut work.tx, |conn| {
+                    sqlx::query(
+                        "UPDATE leases SET cancel = $1, requeue = TRUE WHERE cancel IS NULL
+                         AND job IN (SELECT l.job FROM leases l JOIN jobs j ON j.seq = l.job WHERE j.task_version = $2)",
+                    )
+                    .bind(reason)
+                    .bind(version)
+                    .execute(conn)
+                    .await?
+                    .rows_affected()
+                });
+            }
+            work.commit().await?;
+            Ok(rows)
+        })
+        .await
     }
 
     /// Tells the workers to stop whatever runs, to end cancelled, where a drain's deadline asks for it; how many that
     /// concerns.
     pub async fn kill_running(&self, reason: &str) -> Result<u64> {
-        self.stop_running(reason, OnDeadline::Kill).await
-    }
-
-    async fn stop_running(&self, reason: &str, how: OnDeadline) -> Result<u64> {
-        let requeue = how == OnDeadline::Requeue;
         retrying(async || {
             let mut work = self.begin().await?;
-            // Since the caller looked, a person may have resumed, and what runs now may have begun after that.
-            if !is_due(&mut work, how).await? {
+            if !is_due(&mut work, OnDeadline::Kill).await? {
                 return Ok(0);
             }
             let rows = on_tx!(&mut work.tx, |conn| {
-                sqlx::query("UPDATE leases SET cancel = $1, requeue = $2 WHERE cancel IS NULL")
+                sqlx::query("UPDATE leases SET cancel = $1 WHERE cancel IS NULL")
                     .bind(reason)
-                    .bind(requeue)
                     .execute(conn)
                     .await?
                     .rows_affected()
@@ -61,9 +78,23 @@ impl Store {
         })
         .await
     }
+
+    /// How many jobs run by each version of a task.
+    pub async fn running_by_task(&self) -> Result<Vec<(i64, u64)>> {
+        let rows: Vec<(i64, i64)> = on_read!(self.db(), |pool| sqlx::query_as(RUNNING_BY_TASK).fetch_all(pool).await?);
+        Ok(rows.into_iter().map(|(version, jobs)| (version, nat(jobs))).collect())
+    }
 }
 
-/// Whether a drain's deadline has passed at which this is to be done. No resume comes before the commit.
+const RUNNING_BY_TASK: &str =
+    "SELECT j.task_version, count(*) FROM leases l JOIN jobs j ON j.seq = l.job GROUP BY j.task_version ORDER BY 1";
+
+async fn running_tasks(work: &mut Work) -> Result<Vec<(i64, i64)>> {
+    Ok(on_tx!(&mut work.tx, |conn| sqlx::query_as(RUNNING_BY_TASK).fetch_all(conn).await?))
+}
+
+/// Whether a drain's deadline has passed at which this is to be done: since the caller looked, a person may have resumed,
+/// and what runs now may have begun after that. No resume comes before the commit.
 async fn is_due(work: &mut Work, how: OnDeadline) -> Result<bool> {
     let mode = mode::read(work).await?;
     let late = mode.deadline.is_some_and(|deadline| work.now >= deadline);

@@ -1,6 +1,6 @@
 //! What happens because time has passed: leases run out, waiting ends, jobs become pointless.
 
-use model::JobId;
+use model::{JobId, Time};
 
 use super::finish::{Taken, Told, earlier_ends, release, taken_columns};
 use super::moves::{EndedRow, Moves};
@@ -15,10 +15,16 @@ const SLICE: i64 = 500;
 impl Store {
     /// Ends the attempts whose lease has run out as lost, and the jobs that are pointless by now as expired.
     pub async fn expire(&self, decide: Decide<'_>) -> Result<Expired> {
+        self.expire_as_of(self.now().await?, decide).await
+    }
+
+    /// The same, but a lease that had not run out at `seen` is left: who looked then, and was held up since, does not
+    /// know whether anybody could have renewed it.
+    pub async fn expire_as_of(&self, seen: Time, decide: Decide<'_>) -> Result<Expired> {
         let mut all = Expired::default();
         let mut ring = false;
         loop {
-            let (lost, rings) = retrying(async || self.lose(decide).await).await?;
+            let (lost, rings) = retrying(async || self.lose(seen, decide).await).await?;
             let more = lost.len() as i64 == SLICE;
             all.lost.extend(lost);
             ring |= rings;
@@ -64,14 +70,14 @@ impl Store {
         Ok(all)
     }
 
-    async fn lose(&self, decide: Decide<'_>) -> Result<(Vec<(JobId, u32)>, bool)> {
+    async fn lose(&self, seen: Time, decide: Decide<'_>) -> Result<(Vec<(JobId, u32)>, bool)> {
         let mut work = self.begin().await?;
         if !work.active {
             return Ok((Vec::new(), false));
         }
         let mut moves = Moves::default();
         let mut lost = Vec::new();
-        for taken in run_out(&mut work).await? {
+        for taken in run_out(&mut work, seen).await? {
             let taken = taken.read()?;
             moves.end(&taken, &Told::lost(), work.now, decide);
             lost.push((JobId(taken.id), count(taken.attempt)));
@@ -102,8 +108,8 @@ impl Store {
 }
 
 /// Takes away the leases that have run out. PostgreSQL skips those that somebody is just renewing or finishing.
-async fn run_out(work: &mut Work) -> Result<Vec<Taken>> {
-    let now = work.now.0;
+async fn run_out(work: &mut Work, seen: Time) -> Result<Vec<Taken>> {
+    let now = work.now.min(seen).0;
     match &mut work.tx {
         Tx::Pg(tx) => Ok(sqlx::query_as(concat!(
             "WITH gone AS (

@@ -114,7 +114,12 @@ impl Store {
 
     /// The clock that leases are judged by: the database's.
     pub async fn now(&self) -> Result<Time> {
-        Ok(Time(self.clock().await?.0 + self.inner.skew.load(Ordering::Relaxed)))
+        Ok(self.skewed(self.clock().await?))
+    }
+
+    /// A moment of [`Store::clock`] by the clock that leases are judged by.
+    pub fn skewed(&self, clock: Time) -> Time {
+        Time(clock.0 + self.inner.skew.load(Ordering::Relaxed))
     }
 
     /// The same without what tests have advanced it by: what it has moved by is time that has passed, or a clock that

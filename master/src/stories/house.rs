@@ -22,6 +22,7 @@ use crate::{Live, Master, Settings, sample};
 const CONFIGURATION: &str = "
 tasks:
   noop: { run: ['true'] }
+  again: { run: ['true'], interruptible: true }
   rpmlint: { run: [lint, '{{ item }}', '{{ arch }}'], needs: { arch: '{{ arch }}' } }
   picky: { run: [check, '{{ params.level }}'] }
   flaky: { run: ['true'], retry: { on: [exit:75], attempts: 2, delay: 30s } }

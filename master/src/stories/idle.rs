@@ -1,8 +1,9 @@
 //! An operator makes the system idle for maintenance, and resumes it.
 
 use axum::http::StatusCode;
-use model::Role;
+use model::lease::{Hold, Renewed};
 use model::operator::{Mode, ModeView, Resumed, Why};
+use model::{JobState, Outcome, Role, Span};
 use serde_json::json;
 
 use super::house::{House, exited, worker};
@@ -66,7 +67,7 @@ async fn a_large_backlog_is_let_go_only_when_a_person_says_yes() {
 async fn at_its_deadline_an_idle_stops_what_runs_if_it_was_told_to() {
     let house = House::new().await;
     let w1 = worker("w1", &[]);
-    house.submit("noop", "foo-1-1").await;
+    house.submit("again", "foo-1-1").await;
     let leases = house.claim(&w1, 1, "0s").await;
     let idle = json!({"reason": "update", "deadline": "0s", "on_deadline": "requeue"});
     house.post(Role::Operator, "/api/v1/idle", idle).await;
@@ -85,4 +86,33 @@ async fn an_operators_body_with_an_unknown_field_is_refused() {
     let reply = house.post(Role::Operator, "/api/v1/idle", json!({"reason": "x", "dedline": "5m"})).await;
     assert_eq!(reply.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(reply.detail().contains("dedline"), "{}", reply.text());
+}
+
+#[tokio::test]
+async fn a_deadline_stops_only_what_may_be_interrupted_and_says_what_it_waits_for() {
+    let house = House::new().await;
+    let w1 = worker("w1", &[]);
+    for task in ["noop", "again"] {
+        house.submit(task, "foo-1-1").await;
+    }
+    let leases = house.claim(&w1, 2, "0s").await;
+    let request = json!({"reason": "update", "deadline": "5m", "on_deadline": "requeue"});
+    let asked: ModeView = house.post(Role::Operator, "/api/v1/idle", request).await.json();
+    let waits = "1 of those that run is not interruptible: it is waited for, also after the deadline";
+    assert_eq!(asked.waiting_for, ["2 jobs run", waits]);
+    house.advance(Span::minutes(5));
+    watch_mode(house.app()).await.unwrap();
+    let tokens: Vec<_> = leases.iter().map(|lease| &lease.token).collect();
+    let renew = json!({"worker": w1, "tokens": tokens});
+    let renewed: Renewed = house.post(Role::Worker, "/api/v1/renew", renew).await.json();
+    for (lease, hold) in leases.iter().zip(&renewed.leases) {
+        assert_eq!(*hold == Hold::Held, lease.task.name == "noop", "{hold:?} of {}", lease.task.name);
+    }
+    let (again, noop): (Vec<_>, Vec<_>) = leases.iter().partition(|lease| lease.task.name == "again");
+    house.finish(&w1, &again[0].token, json!({"how": "cancelled"}), json!([])).await;
+    assert_eq!(house.job(again[0].job).await.job.state, JobState::Queued);
+    let mode: ModeView = house.get("/api/v1/mode").await.json();
+    assert_eq!(mode.waiting_for, ["1 job runs", waits]);
+    house.finish(&w1, &noop[0].token, exited(0), json!([{"outcome": "PASSED"}])).await;
+    assert_eq!(house.job(noop[0].job).await.job.outcome, Some(Outcome::Passed));
 }

@@ -66,6 +66,51 @@ async fn a_lapsed_lease_is_given_to_another_and_a_late_report_is_gone() {
     assert_eq!(detail.attempts_made[0].end, Some(End::Lost));
 }
 
+/// No master serves for ten minutes: it is restarted, or it stands still, or its database does.
+#[tokio::test]
+async fn over_an_outage_of_ten_minutes_no_running_job_is_lost_or_run_twice() {
+    for restarted in [true, false] {
+        let house = House::new().await;
+        let (w1, w2) = (worker("w1", &[]), worker("w2", &[]));
+        for item in ["foo-1-1", "foo-2-1"] {
+            house.submit("noop", item).await;
+        }
+        let running = house.claim(&w1, 2, "0s").await;
+        let mut leases = Leases::default();
+        leases.tick(house.app()).await.unwrap();
+
+        let outage = Span::minutes(10);
+        house.advance(outage);
+        if restarted {
+            leases = Leases::default();
+        } else {
+            leases.stood_still(outage);
+        }
+        assert_eq!(leases.tick(house.app()).await.unwrap().lost, 0);
+        assert!(house.claim(&w2, 4, "0s").await.is_empty(), "it is not given to another");
+        // One worker is slow to come back, and has a whole term for it. What it did meanwhile counts.
+        house.advance(Span::seconds(59));
+        assert_eq!(leases.tick(house.app()).await.unwrap().lost, 0);
+        house.finish(&w1, &running[0].token, exited(0), json!([{"outcome": "PASSED"}])).await;
+        let renew = json!({"worker": w1, "tokens": [running[1].token]});
+        let renewed: Renewed = house.post(Role::Worker, "/api/v1/renew", renew).await.json();
+        assert_eq!(renewed.leases, [Hold::Held]);
+        house.advance(Span::seconds(59));
+        assert_eq!(leases.tick(house.app()).await.unwrap().lost, 0);
+        house.finish(&w1, &running[1].token, exited(0), json!([{"outcome": "PASSED"}])).await;
+        for lease in &running {
+            let detail = house.job(lease.job).await;
+            assert_eq!((detail.job.outcome, detail.attempts_made.len()), (Some(Outcome::Passed), 1));
+        }
+        // Of one that did not come back the lease runs out as ever.
+        let gone = house.submit("noop", "foo-3-1").await;
+        house.claim(&w1, 1, "0s").await;
+        house.advance(Span::seconds(61));
+        assert_eq!(leases.tick(house.app()).await.unwrap().lost, 1);
+        assert_eq!(house.claim(&w2, 1, "0s").await[0].job, gone);
+    }
+}
+
 #[tokio::test]
 async fn a_held_claim_is_answered_within_milliseconds_of_new_work() {
     let house = House::new().await;

@@ -55,6 +55,17 @@ stories! {
         bed.sound().await;
     }
 
+    async fn a_lease_is_judged_by_the_moment_of_the_look_and_not_by_a_later_one(bed: Bed) {
+        let granted = bed.run(1, &worker("w1")).await;
+        let seen = bed.store.now().await.unwrap();
+        // Whoever looked stood still for ten minutes, and so perhaps did everybody who could renew.
+        bed.store.advance(Span::minutes(10));
+        assert!(bed.store.expire_as_of(seen, &decide).await.unwrap().lost.is_empty());
+        let seen = bed.store.now().await.unwrap();
+        assert_eq!(bed.store.expire_as_of(seen, &decide).await.unwrap().lost, [(granted.job, 1)]);
+        bed.sound().await;
+    }
+
     async fn the_end_of_a_lapsed_lease_is_judged_with_the_parameters_of_its_job(bed: Bed) {
         let w = worker("w1");
         bed.run(7, &w).await;

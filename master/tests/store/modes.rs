@@ -4,7 +4,7 @@ use model::lease::Hold;
 use model::operator::{IdleRequest, Mode, OnDeadline};
 use model::{End, JobState, Span};
 
-use crate::bed::{TERM, act, batch, decide, event, passed, report, worker};
+use crate::bed::{TERM, act, batch, decide, event, fit, passed, report, worker};
 use crate::stories;
 
 fn idle() -> IdleRequest {
@@ -118,11 +118,11 @@ stories! {
         let row = bed.store.drain(&request, &act("idle")).await.unwrap();
         assert_eq!(row.deadline.unwrap().since(row.since), Span::minutes(5));
         assert_eq!(row.on_deadline, OnDeadline::Requeue);
-        assert_eq!(bed.store.requeue_running("the deadline of an idle").await.unwrap(), 0, "it has not passed");
+        assert_eq!(bed.store.requeue_running("the deadline of an idle", &|_| true).await.unwrap(), 0, "it has not passed");
         bed.store.advance(Span::minutes(5));
         assert_eq!(bed.store.kill_running("the deadline of an idle").await.unwrap(), 0, "nobody asked for that");
-        assert_eq!(bed.store.requeue_running("the deadline of an idle").await.unwrap(), 1);
-        assert_eq!(bed.store.requeue_running("the deadline of an idle").await.unwrap(), 0);
+        assert_eq!(bed.store.requeue_running("the deadline of an idle", &|_| true).await.unwrap(), 1);
+        assert_eq!(bed.store.requeue_running("the deadline of an idle", &|_| true).await.unwrap(), 0);
         let held = bed.store.renew(&w, std::slice::from_ref(&first.token), TERM).await.unwrap();
         assert!(matches!(held[0], Hold::Cancel { .. }));
         bed.finish(&w, report(&first, End::Cancelled)).await;
@@ -131,7 +131,7 @@ stories! {
 
         bed.store.resume(&act("resume")).await.unwrap();
         let again = bed.claim(&w, 1).await.pop().unwrap();
-        for stopped in [bed.store.requeue_running("too late").await, bed.store.kill_running("too late").await] {
+        for stopped in [bed.store.requeue_running("too late", &|_| true).await, bed.store.kill_running("too late").await] {
             assert_eq!(stopped.unwrap(), 0, "what began after a resume is not stopped");
         }
         let request = IdleRequest { deadline, on_deadline: OnDeadline::Kill, ..idle() };
@@ -140,6 +140,28 @@ stories! {
         assert_eq!(bed.store.kill_running("the deadline of an idle").await.unwrap(), 1);
         bed.finish(&w, report(&again, End::Cancelled)).await;
         assert_eq!(bed.state(first.job).await, JobState::Cancelled);
+        bed.sound().await;
+    }
+
+    async fn a_deadline_queues_again_only_what_may_be_interrupted(bed: Bed) {
+        let w = worker("w1");
+        let first = bed.run(1, &w).await;
+        let other = bed.store.task_version("rpmlint", &serde_json::json!({"run": ["other"]})).await.unwrap();
+        let admitted = master::store::Admitted { task_version: other, ..bed.admitted(2) };
+        bed.store.submit(&[fit(admitted)]).await.unwrap();
+        let second = bed.claim(&w, 1).await.pop().unwrap();
+        let mine = bed.task;
+        let request = IdleRequest { deadline: Some(Span::minutes(5)), on_deadline: OnDeadline::Requeue, ..idle() };
+        bed.store.drain(&request, &act("idle")).await.unwrap();
+        bed.store.advance(Span::minutes(5));
+        assert_eq!(bed.store.running_by_task().await.unwrap(), [(mine, 1), (other, 1)]);
+        assert_eq!(bed.store.requeue_running("late", &|task| task == mine).await.unwrap(), 1);
+        let tokens = [first.token.clone(), second.token.clone()];
+        let held = bed.store.renew(&w, &tokens, TERM).await.unwrap();
+        assert_eq!(held, [Hold::Cancel { reason: "late".into() }, Hold::Held]);
+        bed.finish(&w, report(&first, End::Cancelled)).await;
+        assert_eq!(bed.state(first.job).await, JobState::Queued);
+        assert_eq!(bed.store.observe_idle(&[]).await.unwrap().waiting_for, ["1 job runs"]);
         bed.sound().await;
     }
 
