@@ -2,6 +2,7 @@
 
 mod audit;
 mod bench;
+mod check;
 mod config;
 mod configuration;
 mod event;
@@ -22,7 +23,7 @@ mod worker;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use net::Client;
 
 use crate::exit::{self, Exit};
@@ -77,6 +78,8 @@ enum Command {
     Record(record::Record),
     /// What runs, what waits, and whatever stops work
     Status,
+    /// Whether all is well, as a Nagios plugin
+    Check(check::Check),
     /// Stop giving out work, and wait until nothing runs
     Idle(idle::Idle),
     /// Give out work again
@@ -131,12 +134,17 @@ pub fn main() -> ExitCode {
     if let Some(dir) = role::guarded() {
         return exit::finish("taskotron", ::worker::keep_vigil(&dir).map(|()| Exit::Reached));
     }
-    let Cli { command, options } = Cli::parse();
+    let Cli { command, options } = Cli::try_parse().unwrap_or_else(|e| exit_by(&e));
     logging::begin(if command.is_service() { "info" } else { "warn" });
     let session = Session { format: options.output, options };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = match runtime {
         Ok(runtime) => {
+            if let Command::Check(check) = command {
+                let code = runtime.block_on(check.run(session));
+                runtime.shutdown_background();
+                return code;
+            }
             let result = runtime.block_on(command.run(&session));
             // A blocking read of stdin would keep the process from ending.
             runtime.shutdown_background();
@@ -145,6 +153,20 @@ pub fn main() -> ExitCode {
         Err(e) => Err(e.into()),
     };
     exit::finish("taskotron", result)
+}
+
+/// Says what is wrong with the command line, or what was asked of it, and ends. To whoever watches by 'check' a wrong
+/// usage means that nothing can be told, and not the code by which others say it.
+fn exit_by(error: &clap::Error) -> ! {
+    let checking = || {
+        let matches = Cli::command().ignore_errors(true).try_get_matches();
+        matches.is_ok_and(|matches| matches.subcommand_name() == Some("check"))
+    };
+    if error.use_stderr() && checking() {
+        let _ = error.print();
+        std::process::exit(3);
+    }
+    error.exit()
 }
 
 impl Command {
@@ -156,6 +178,7 @@ impl Command {
             }
             Command::Worker(worker) => worker.is_service(),
             Command::Status
+            | Command::Check(_)
             | Command::Idle(_)
             | Command::Resume(_)
             | Command::Job(_)
@@ -180,6 +203,8 @@ impl Command {
             Command::Resultsdb(resultsdb) => resultsdb.run(session).await,
             Command::Record(record) => record.run(session).await,
             Command::Status => status::run(session).await,
+            // It has exit codes of its own, and so a way of its own.
+            Command::Check(_) => unreachable!("a check is not run among the others"),
             Command::Idle(idle) => idle.run(session).await,
             Command::Resume(resume) => resume.run(session).await,
             Command::Job(job) => job.run(session).await,

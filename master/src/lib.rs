@@ -24,6 +24,8 @@ pub mod store;
 #[cfg(test)]
 mod stories;
 mod tasks;
+mod unserved;
+mod vitals;
 mod why;
 
 pub use api::{AuditView, Reason};

@@ -82,6 +82,7 @@ mod tests {
             generation: 1,
             counts: TriggerCounts::default(),
             repeated: 0,
+            last_event: None,
             pair: None,
         };
         let triggers = [heard(Span::seconds(5)), heard(Span::minutes(10)), heard(Span::days(30))];

@@ -63,6 +63,7 @@ mod tests {
             generation: 1,
             counts: TriggerCounts::default(),
             repeated: 0,
+            last_event: None,
             pair: Some(Pair { name: "fedora".into(), member: member.into() }),
         };
         let (here, gone) = (Span::seconds(1), Span::days(2));

@@ -1,11 +1,13 @@
 //! How the whole stands, and first whatever stops work.
 
 use model::operator::{IntakeCounts, JobCounts, Mode, Status, Stop, WorkerCounts, WorkerState, WorkerView};
+use model::vitals::Unserved;
 use model::{Span, Time};
 
 use crate::app::App;
 use crate::outbox::Trouble;
 use crate::store::{ModeRow, Result, Site, TriggerView};
+use crate::unserved::{self, unserved};
 use crate::{mode, pair};
 
 /// The counts, and what stops work.
@@ -24,6 +26,7 @@ pub async fn status(app: &App) -> Result<Status> {
         outbox,
         trouble: app.outbox.trouble(),
         results: app.settings.results.is_some(),
+        unserved: unserved(app.store.demand().await?, &workers),
     };
     let troubles = app.store.pair_troubles(app.settings.pair_grace, Span::days(1)).await?;
     Ok(Status {
@@ -64,6 +67,8 @@ struct Seen {
     trouble: Trouble,
     /// Whether there is a results store to publish to.
     results: bool,
+    /// Jobs for which no connected worker is there.
+    unserved: Vec<Unserved>,
 }
 
 /// Most important first: what a person set, what is missing, what fails.
@@ -90,6 +95,11 @@ fn stops(mode: &ModeRow, jobs: &JobCounts, workers: &[WorkerView], seen: &Seen) 
             undo: Some("taskotron worker, on a machine that may run jobs".into()),
             ..stop(format!("no worker is connected, and {} jobs are queued", jobs.queued))
         });
+    }
+    // Without a mode that holds everything back, what lacks its own kind of worker waits for that alone.
+    for unserved in seen.unserved.iter().filter(|unserved| !unserved.needs.is_empty()) {
+        let what = format!("{}: {}", unserved::jobs(unserved), unserved.why);
+        stops.push(Stop { undo: Some("taskotron worker, on a machine that offers it".into()), ..stop(what) });
     }
     stops.extend(mode::silent(&seen.triggers, seen.now, seen.silence).into_iter().map(stop));
     if seen.outbox > 0 && !seen.results {
@@ -139,6 +149,12 @@ mod tests {
             outbox: 4,
             trouble,
             results: true,
+            unserved: vec![Unserved {
+                needs: vec!["arch:s390x".into()],
+                queued: 2,
+                running: 1,
+                why: "needs arch:s390x; no connected worker offers it".into(),
+            }],
         };
         let jobs = JobCounts { queued: 2, ..JobCounts::default() };
         let what = |stops: Vec<Stop>| stops.into_iter().map(|stop| stop.what).collect::<Vec<_>>();
@@ -147,11 +163,12 @@ mod tests {
             [
                 "the system is idle",
                 "no worker is connected, and 2 jobs are queued",
+                "2 queued jobs and 1 running job: needs arch:s390x; no connected worker offers it",
                 "4 results wait: the results store does not take them",
                 "the results store refused 1 results; they are kept",
             ]
         );
-        seen.trouble = Trouble::default();
+        (seen.trouble, seen.unserved) = (Trouble::default(), Vec::new());
         let active = ModeRow { mode: Mode::Active, ..mode };
         assert!(stops(&active, &JobCounts::default(), &[], &seen).is_empty());
     }

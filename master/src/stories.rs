@@ -11,3 +11,4 @@ mod publishing;
 mod reading;
 mod roles;
 mod submitting;
+mod vitals;

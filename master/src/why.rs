@@ -7,6 +7,7 @@ use model::{JobState, Outcome};
 
 use crate::app::App;
 use crate::store::{JobParts, ModeRow, Place, Result, Site};
+use crate::unserved::lacking;
 
 /// Why a job is where it is.
 pub async fn job(app: &App, parts: &JobParts) -> Result<Why> {
@@ -61,18 +62,14 @@ fn queued(parts: &JobParts, around: &Surroundings) -> String {
         return stopped(mode);
     }
     let connected: Vec<&WorkerView> = around.workers.iter().filter(|w| w.state != WorkerState::Lost).collect();
-    let offers = |worker: &WorkerView, label: &String| worker.labels.contains(label);
-    let fitting: Vec<_> = connected.iter().filter(|w| parts.needs.iter().all(|label| offers(w, label))).collect();
-    if fitting.is_empty() {
-        if connected.is_empty() {
-            return "no worker is connected".into();
-        }
-        let missing = parts.needs.iter().find(|label| !connected.iter().any(|w| offers(w, label)));
-        return match missing {
-            Some(label) => format!("needs {label}; no connected worker offers it"),
-            None => format!("needs {}; no connected worker offers all of them", parts.needs.join(", ")),
-        };
+    if connected.is_empty() {
+        return "no worker is connected".into();
     }
+    if let Some(lacking) = lacking(&parts.needs, &around.workers) {
+        return lacking;
+    }
+    let fits = |worker: &&&WorkerView| parts.needs.iter().all(|label| worker.labels.contains(label));
+    let fitting: Vec<_> = connected.iter().filter(fits).collect();
     let slots: u32 = fitting.iter().map(|w| w.slots).sum();
     let running: u32 = fitting.iter().map(|w| w.running).sum();
     let others = around.queued.saturating_sub(1);

@@ -13,6 +13,7 @@ mod outcome;
 mod role;
 mod span;
 mod time;
+pub mod vitals;
 
 pub use canonical::canonical;
 pub use event::{Content, Event};

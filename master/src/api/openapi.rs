@@ -27,6 +27,7 @@ use crate::app::App;
         operator::cancel,
         operator::rerun,
         read::status,
+        read::vitals,
         read::present_mode,
         read::jobs,
         read::job,

@@ -7,6 +7,7 @@ use model::Time;
 use model::operator::{
     Divergence, EventDetail, EventSummary, JobDetail, JobSummary, ModeView, Page, Status, Why, WorkerView,
 };
+use model::vitals::Vitals;
 use net::Caller;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -16,11 +17,12 @@ use super::ApiResult;
 use super::extract::Query;
 use super::query::{EventQuery, JobQuery, PageQuery, place};
 use crate::app::App;
-use crate::{detail, mode, status, why};
+use crate::{detail, mode, status, vitals, why};
 
 pub fn routes() -> Router<App> {
     Router::new()
         .route("/status", get(status))
+        .route("/vitals", get(vitals))
         .route("/mode", get(present_mode))
         .route("/jobs", get(jobs))
         .route("/jobs/{job}", get(job))
@@ -37,6 +39,12 @@ pub fn routes() -> Router<App> {
 #[utoipa::path(get, path = "/api/v1/status", tag = "reader", responses((status = 200, body = Status)))]
 pub async fn status(State(app): State<App>) -> ApiResult<axum::Json<Status>> {
     Ok(axum::Json(status::status(&app).await?))
+}
+
+/// What `taskotron check` judges, at one moment.
+#[utoipa::path(get, path = "/api/v1/vitals", tag = "reader", responses((status = 200, body = Vitals)))]
+pub async fn vitals(State(app): State<App>) -> ApiResult<axum::Json<Vitals>> {
+    Ok(axum::Json(vitals::vitals(&app).await?))
 }
 
 /// The mode, and what idle still waits for.

@@ -7,7 +7,7 @@ use model::{JobState, Outcome, Span, Time};
 
 use super::error::corrupt;
 use super::number::{count, nat};
-use super::types::TriggerView;
+use super::types::{Demand, Oldest, TriggerView};
 use super::{Result, Store};
 
 #[derive(sqlx::FromRow)]
@@ -36,6 +36,7 @@ struct TriggerRow {
     repeated: i64,
     pair: Option<String>,
     member: Option<String>,
+    last_event: Option<i64>,
 }
 
 impl Store {
@@ -101,6 +102,50 @@ impl Store {
         Ok(counts)
     }
 
+    /// How many jobs are to run, by what they need.
+    pub async fn demand(&self) -> Result<Vec<Demand>> {
+        let rows: Vec<(String, i64, i64)> = on_read!(self.db(), |pool| {
+            sqlx::query_as(
+                "SELECT s.labels, CAST(sum(d.queued) AS BIGINT), CAST(sum(d.running) AS BIGINT)
+                 FROM (SELECT needs, count(*) AS queued, 0 AS running FROM queued GROUP BY needs
+                       UNION ALL SELECT needs, 0, count(*) FROM leases GROUP BY needs) d
+                 JOIN label_sets s ON s.id = d.needs
+                 GROUP BY s.labels ORDER BY s.labels",
+            )
+            .fetch_all(pool)
+            .await?
+        });
+        let read = |(labels, queued, running): (String, i64, i64)| {
+            let needs = serde_json::from_str(&labels).map_err(|_| corrupt("label_sets", "labels", 0, &labels))?;
+            Ok(Demand { needs, queued: nat(queued), running: nat(running) })
+        };
+        rows.into_iter().map(read).collect()
+    }
+
+    pub async fn oldest(&self) -> Result<Oldest> {
+        let (queued, result): (Option<i64>, Option<i64>) = on_read!(self.db(), |pool| {
+            sqlx::query_as(
+                "SELECT (SELECT j.created_at FROM queued q JOIN jobs j ON j.seq = q.job ORDER BY q.job LIMIT 1),
+                        (SELECT e.ended_at FROM outbox o JOIN ended e ON e.job = o.job ORDER BY o.seq LIMIT 1)",
+            )
+            .fetch_one(pool)
+            .await?
+        });
+        Ok(Oldest { queued: queued.map(Time), result: result.map(Time) })
+    }
+
+    /// How many reports came too late in the last `within`.
+    pub async fn stale_count(&self, within: Span) -> Result<u64> {
+        let after = self.now().await?.minus(within).0;
+        let n: i64 = on_read!(self.db(), |pool| {
+            sqlx::query_scalar("SELECT count(*) FROM stale_reports WHERE received_at > $1")
+                .bind(after)
+                .fetch_one(pool)
+                .await?
+        });
+        Ok(nat(n))
+    }
+
     /// How many jobs ended with each outcome.
     pub async fn outcome_counts(&self) -> Result<Vec<(Outcome, u64)>> {
         let totals = self.totals().await?.into_iter();
@@ -134,7 +179,7 @@ impl Store {
         let rows: Vec<TriggerRow> = on_read!(self.db(), |pool| {
             sqlx::query_as(
                 "SELECT recorder, next, last_heard, generation, recorded, forwarded, quarantined, duplicates, repeated,
-                        pair, member
+                        pair, member, last_event
                  FROM triggers ORDER BY recorder",
             )
             .fetch_all(pool)
@@ -152,6 +197,7 @@ impl Store {
                 duplicates: nat(row.duplicates),
             },
             repeated: nat(row.repeated),
+            last_event: row.last_event.map(Time),
             pair: row.pair.zip(row.member).map(|(name, member)| Pair { name, member }),
         };
         Ok(rows.into_iter().map(view).collect())

@@ -127,11 +127,13 @@ async fn hear(work: &mut Work, batch: &Batch) -> Result<u64> {
 }
 
 async fn move_cursor(work: &mut Work, recorder: &str, next: u64, repeated: u64) -> Result<()> {
+    let now = work.now.0;
     on_tx!(&mut work.tx, |conn| {
-        sqlx::query("UPDATE triggers SET next = $2, repeated = repeated + $3 WHERE recorder = $1")
+        sqlx::query("UPDATE triggers SET next = $2, repeated = repeated + $3, last_event = $4 WHERE recorder = $1")
             .bind(recorder)
             .bind(int(next))
             .bind(int(repeated))
+            .bind(now)
             .execute(conn)
             .await?;
     });

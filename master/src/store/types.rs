@@ -300,6 +300,25 @@ pub struct TriggerView {
     /// Events that it sent and that were stored before.
     pub repeated: u64,
     pub pair: Option<Pair>,
+    /// When it last sent an event.
+    pub last_event: Option<Time>,
+}
+
+/// How many jobs of one set of needs are to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Demand {
+    pub needs: Vec<String>,
+    pub queued: u64,
+    pub running: u64,
+}
+
+/// What waits longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Oldest {
+    /// When the first job of the queue was asked for.
+    pub queued: Option<Time>,
+    /// When the job ended whose results are the first to be delivered.
+    pub result: Option<Time>,
 }
 
 /// What the triggers of a pair differ about.

@@ -1,0 +1,3 @@
+-- When a trigger last sent an event, by our clock; and what came too late of late.
+ALTER TABLE triggers ADD COLUMN last_event INTEGER;
+CREATE INDEX stale_reports_received ON stale_reports (received_at);
