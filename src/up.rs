@@ -79,7 +79,7 @@ impl Arguments {
         let pipe = if self.demo { Some(Pipe::make(home.path("demo"))?) } else { None };
         if let Some(pipe) = &pipe {
             settings.trigger.file = Some(pipe.path.display().to_string());
-        } else if settings.trigger.amqp.is_none() && settings.trigger.file.is_none() {
+        } else if settings.trigger.has_no_source() {
             tracing::info!("no source of events: there is no [trigger.amqp]; jobs come from jobrunner only");
         }
 

@@ -38,6 +38,9 @@ pub struct Intake {
     /// Where another trigger is to see the same events.
     #[serde(default)]
     pub pair: Option<Pair>,
+    /// What keeps it from taking events in now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub troubles: Vec<Trouble>,
 }
 
 /// Two triggers that see the same events, each on a queue of its own: the master tells where they differ.
@@ -47,6 +50,14 @@ pub struct Pair {
     pub name: String,
     /// The trigger's own name in it, also when its log begins anew.
     pub member: String,
+}
+
+/// Something that keeps a trigger from its work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Trouble {
+    /// What goes on behind the trigger's name: `takes nothing from queue 'taskotron' …`, with the reason.
+    pub what: String,
+    pub since: Time,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use clap::Args;
 use tokio::sync::watch;
-use trigger::{Live, Metrics, Origin, RecordError, Recording};
+use trigger::{Live, Metrics, Origin, RecordError, Recording, amqp};
 
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, OrExit as _};
 use crate::up;
 
 use super::{Session, configuration};
@@ -26,13 +26,17 @@ Exit codes: 0 everything is recorded; 1 recording broke off; 2 bad input or conf
 #[command(after_long_help = AFTER)]
 pub struct Record {
     /// Read messages from a file, one JSON object a line; '-' is stdin
-    #[arg(long, value_name = "FILE", required_unless_present = "amqp", conflicts_with = "amqp")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["amqp", "fedora_messaging"])]
+    #[arg(required_unless_present_any = ["amqp", "fedora_messaging"])]
     from: Option<String>,
-    /// Read messages from the bus of [trigger.amqp], or of this address
+    /// Read messages from the bus of [trigger.amqp] or [trigger] fedora_messaging, or of this address
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
     amqp: Option<String>,
+    /// Read messages from the bus that a configuration file of fedora-messaging names
+    #[arg(long, value_name = "FILE", conflicts_with = "amqp")]
+    fedora_messaging: Option<PathBuf>,
     /// The queue to make or take on the bus; without one, the broker names one that ends with us
-    #[arg(long, requires = "amqp", value_name = "NAME")]
+    #[arg(long, conflicts_with = "from", value_name = "NAME")]
     queue: Option<String>,
     /// The folder with the configuration; else the settings' [configuration] dir
     #[arg(long, value_name = "DIR")]
@@ -52,15 +56,11 @@ impl Record {
         let live = Live { generation: 1, configuration: Arc::new(configuration) };
         // The sender stays for as long as somebody might look.
         let (_keep, live) = watch::channel(live);
-        let from = match (self.from, self.amqp) {
-            (Some(file), _) => Origin::File(file),
-            (None, url) => {
-                let mut amqp = settings.trigger.amqp.unwrap_or_default();
-                if let Some(url) = url.filter(|url| !url.is_empty()) {
-                    amqp.urls = vec![url];
-                }
-                amqp.queue = self.queue.unwrap_or_default();
-                Origin::Bus(amqp)
+        let from = match self.from {
+            Some(file) => Origin::File(file),
+            None => {
+                let bus = bus(settings.trigger.clone(), self.amqp, self.fedora_messaging, self.queue)?;
+                Origin::Bus(Box::new(bus))
             }
         };
         let out = self.out.clone();
@@ -86,6 +86,28 @@ impl Record {
         );
         Ok(Exit::Reached)
     }
+}
+
+/// The bus to record from, on a queue of our own that gets what all queues of the trigger would.
+fn bus(
+    mut settings: trigger::Settings,
+    url: Option<String>,
+    fedora_messaging: Option<PathBuf>,
+    queue: Option<String>,
+) -> anyhow::Result<amqp::Settings> {
+    if fedora_messaging.is_some() {
+        (settings.amqp, settings.fedora_messaging) = (None, fedora_messaging);
+    }
+    let mut buses = settings.buses().or_exit(Exit::Usage)?.into_iter();
+    let mut bus = buses.next().unwrap_or_default();
+    bus.bindings.extend(buses.flat_map(|other| other.bindings));
+    if let Some(url) = url.filter(|url| !url.is_empty()) {
+        bus.urls = vec![url];
+    }
+    bus.queue = queue.unwrap_or_default();
+    // They are the other queue's: its priorities, its limits.
+    bus.arguments.clear();
+    Ok(bus)
 }
 
 fn failure(error: RecordError) -> anyhow::Error {

@@ -9,9 +9,10 @@ mod headers;
 mod queue;
 mod session;
 mod settings;
+mod tls;
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use net::Backoff;
@@ -20,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 pub use fault::Fault;
-pub use settings::{Passive, Settings};
+pub use settings::{Binding, Exchange, Passive, Settings};
 
 use crate::intake::Intake;
-use crate::metrics::Metrics;
+use crate::metrics::{Counted, Metrics};
 
 /// A session that lasted this long was a good one: the next attempt is quick again.
 const GOOD: Duration = Duration::from_secs(5);
@@ -36,6 +37,16 @@ pub struct Source {
     /// Refuse a queue that somebody consumes already, and let nobody join.
     pub alone: bool,
     pub metrics: Arc<Metrics>,
+}
+
+impl Source {
+    /// The queue, for people.
+    fn called(&self) -> String {
+        match self.settings.queue.as_str() {
+            "" => "a queue of its own".to_owned(),
+            name => format!("queue '{name}'"),
+        }
+    }
 }
 
 /// How a session ended.
@@ -63,12 +74,12 @@ pub async fn consume(source: &Source, intake: &Intake, stop: &CancellationToken)
     source.settings.check().map_err(Refused::Settings)?;
     let mut quick = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
     let mut slow = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
-    let mut told = String::new();
+    let mut told = HashMap::new();
     let mut consumed_before = false;
+    let _queue = Counted::by(&source.metrics.queues);
     for url in source.settings.urls.iter().cycle() {
         let began = Instant::now();
         let ended = session::run(source, url, intake, stop, &mut consumed_before).await;
-        source.metrics.connected.store(false, Ordering::Relaxed);
         if began.elapsed() > GOOD {
             quick.reset();
             slow.reset();
@@ -80,6 +91,8 @@ pub async fn consume(source: &Source, intake: &Intake, stop: &CancellationToken)
             Err(fault) => fault,
         };
         tell(&fault, url, &mut told);
+        let what = format!("takes nothing from {} of the bus at {}: {fault}", source.called(), connect::host(url));
+        source.metrics.troubles.begin(&source.called(), what, net::clock::now());
         let backoff = if fault.is_lasting() { &mut slow } else { &mut quick };
         tokio::select! {
             () = backoff.wait() => {}
@@ -90,18 +103,17 @@ pub async fn consume(source: &Source, intake: &Intake, stop: &CancellationToken)
     Ok(())
 }
 
-/// Says each fault once, however often it comes in a row.
-fn tell(fault: &Fault, url: &str, told: &mut String) {
-    let text = fault.to_string();
-    let host = connect::host(url);
-    if *told == text {
+/// Says each fault of a broker once, however often it comes in a row.
+fn tell<'a>(fault: &Fault, url: &'a str, told: &mut HashMap<&'a str, String>) {
+    let (text, host) = (fault.to_string(), connect::host(url));
+    if told.get(url) == Some(&text) {
         debug!(bus.host = host, "{text}");
         return;
     }
     if fault.is_lasting() {
         error!(bus.host = host, "the bus at {host} refuses: {text}; it is tried again, slowly");
     } else {
-        warn!(bus.host = host, "lost the bus at {host}: {text}; it is tried again");
+        warn!(bus.host = host, "no events from the bus at {host}: {text}; it is tried again");
     }
-    *told = text;
+    told.insert(url, text);
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use model::intake::{IntakeAnswer, JobAnswer, Pair, Record, TriggerCounts};
+use model::intake::{IntakeAnswer, JobAnswer, Pair, Record, TriggerCounts, Trouble};
 use net::{Backoff, Client, ClientError};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -48,6 +48,14 @@ struct Body<'a> {
     counts: TriggerCounts,
     generation: u64,
     pair: Option<&'a Pair>,
+    troubles: &'a [Trouble],
+}
+
+/// What a trigger says of itself with every request.
+#[derive(Clone, Debug, PartialEq)]
+struct Report {
+    counts: TriggerCounts,
+    troubles: Vec<Trouble>,
 }
 
 /// After so many failures in a row of a master that is there, fewer events go at once: one may be what it fails at.
@@ -68,7 +76,7 @@ pub struct Forwarder {
     recorder: String,
     /// Behind the last record that this process has sent, whether or not an answer came.
     sent: u64,
-    told: Option<TriggerCounts>,
+    told: Option<Report>,
     spoke: Instant,
     tidied: Instant,
     /// The most records of the next request: halved by each refusal, so that what is refused gets alone.
@@ -129,21 +137,24 @@ impl Forwarder {
     /// Sends until `stop`; then what is left, if the master takes it at once.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut changes = self.shared.changes();
+        let mut troubles = self.metrics.troubles.changes();
         while !stop.is_cancelled() {
             // Before looking, so that what comes while we look wakes us.
             changes.mark_unchanged();
+            troubles.mark_unchanged();
             let step = tokio::select! {
                 step = self.step() => step,
                 () = stop.cancelled() => break,
             };
             self.tell(&step);
-            let due = self.spoke + if self.told == Some(self.counts()) { HEARTBEAT } else { SOON };
+            let due = self.spoke + if self.told == Some(self.report()) { HEARTBEAT } else { SOON };
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = async { match step {
                     Step::Again => {}
                     Step::Idle => tokio::select! {
                         _ = changes.changed() => {}
+                        _ = troubles.changed() => {}
                         () = sleep_until(due) => {}
                     },
                     Step::Unavailable(_) => self.quick.wait().await,
@@ -154,8 +165,8 @@ impl Forwarder {
         let _ = tokio::time::timeout(LAST, async { while let Step::Again = self.step().await {} }).await;
     }
 
-    fn counts(&self) -> TriggerCounts {
-        self.shared.counts(self.next.unwrap_or(1))
+    fn report(&self) -> Report {
+        Report { counts: self.shared.counts(self.next.unwrap_or(1)), troubles: self.metrics.troubles.list() }
     }
 
     /// One question or one batch.
@@ -177,22 +188,23 @@ impl Forwarder {
             }
             Err(e) => return Step::Refused(format!("cannot read the event log: {e}")),
         };
-        let counts = self.counts();
-        let pause = if self.told == Some(counts) { HEARTBEAT } else { SOON };
+        let report = self.report();
+        let pause = if self.told.as_ref() == Some(&report) { HEARTBEAT } else { SOON };
         if batch.records.is_empty() && self.told.is_some() && self.spoke.elapsed() < pause {
             return Step::Idle;
         }
-        self.send(&batch.records, batch.next, counts, extent.opened_at).await
+        self.send(&batch.records, batch.next, report, extent.opened_at).await
     }
 
-    async fn send(&mut self, records: &[Box<RawValue>], behind: u64, counts: TriggerCounts, opened_at: u64) -> Step {
+    async fn send(&mut self, records: &[Box<RawValue>], behind: u64, report: Report, opened_at: u64) -> Step {
         self.sent = self.sent.max(behind);
         let generation = self.live.borrow().generation;
         let pair = self.pair.as_ref();
-        let body = Body { recorder: &self.recorder, records, counts, generation, pair };
+        let Report { counts, troubles } = &report;
+        let body = Body { recorder: &self.recorder, records, counts: *counts, generation, pair, troubles };
         match self.client.post::<_, IntakeAnswer>("api/v1/intake", &body).await {
             Ok(answer) => {
-                (self.told, self.spoke, self.most) = (Some(counts), Instant::now(), MOST);
+                (self.told, self.spoke, self.most) = (Some(report), Instant::now(), MOST);
                 tell_refused(records, &answer.jobs);
                 let empty = records.is_empty();
                 match self.follow(answer.next, opened_at).await {

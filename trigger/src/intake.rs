@@ -211,13 +211,13 @@ async fn commit(parts: &mut Parts, staged: &Staged) -> Result<(), Ended> {
     loop {
         match parts.log.commit(staged, net::clock::now()) {
             Ok(()) => {
-                if parts.metrics.stalled.swap(false, Ordering::Relaxed) {
+                if parts.metrics.unstall() {
                     info!("the event log can be written again");
                 }
                 return Ok(());
             }
             Err(CommitError::Temporary(error)) => {
-                if !parts.metrics.stalled.swap(true, Ordering::Relaxed) {
+                if parts.metrics.stall(&error, net::clock::now()) {
                     error!(%error, "cannot write the event log; nothing is acknowledged until it can be: {error}");
                 }
                 tokio::select! {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 pub mod amqp;
 pub mod decode;
 mod delivery;
+mod fedora;
 mod forward;
 mod intake;
 mod jsonl;
@@ -18,13 +19,16 @@ mod metrics;
 mod record;
 mod run;
 mod settings;
+mod trouble;
 
+pub use fedora::read as fedora_messaging;
 pub use intake::Ended;
 pub use log::{CommitError, OpenError};
 pub use metrics::Metrics;
 pub use record::{Origin, RecordError, Recording, Summary, record};
 pub use run::run;
 pub use settings::Settings;
+pub use trouble::Troubles;
 
 /// The configuration that decides now, and its number.
 #[derive(Clone, Debug)]

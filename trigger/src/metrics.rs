@@ -1,8 +1,13 @@
 //! What a trigger counts, for whoever shows it.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use model::Time;
+
+use crate::trouble::Troubles;
+
+/// Under which the troubles of the event log stand.
+const LOG: &str = "log";
 
 /// Counters of one trigger. `recorded`, `duplicates`, `quarantined` and `forwarded` count since the log began, the
 /// others since the process did.
@@ -25,13 +30,49 @@ pub struct Metrics {
     pub last_delivery: AtomicI64,
     /// Microseconds between the publisher's time and ours, of the last event that names its time.
     pub lag: AtomicI64,
-    /// Whether a source is consuming now.
-    pub connected: AtomicBool,
-    /// Whether the log cannot be written at the moment, so that nothing is acknowledged.
-    pub stalled: AtomicBool,
+    /// Queues to consume, and those that are consumed now.
+    pub queues: AtomicU64,
+    pub consumed: AtomicU64,
+    pub troubles: Troubles,
+}
+
+/// Counts for as long as it lives.
+pub struct Counted<'a>(&'a AtomicU64);
+
+impl Counted<'_> {
+    pub fn by(counter: &AtomicU64) -> Counted<'_> {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Counted(counter)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Metrics {
+    /// Whether there is a bus, and all of its queues are consumed.
+    pub fn is_connected(&self) -> bool {
+        let queues = self.queues.load(Ordering::Relaxed);
+        queues > 0 && self.consumed.load(Ordering::Relaxed) == queues
+    }
+
+    /// Notes that the log cannot be written, so that nothing is acknowledged. Says whether that is new.
+    pub fn stall(&self, why: &std::io::Error, now: Time) -> bool {
+        self.troubles.begin(LOG, format!("cannot write its event log, and takes nothing until it can: {why}"), now)
+    }
+
+    /// Notes that it can be written. Says whether that is new.
+    pub fn unstall(&self) -> bool {
+        self.troubles.end(LOG)
+    }
+
+    pub fn is_stalled(&self) -> bool {
+        self.troubles.has(LOG)
+    }
+
     /// When the last delivery came.
     pub fn last_delivery(&self) -> Option<Time> {
         match self.last_delivery.load(Ordering::Relaxed) {

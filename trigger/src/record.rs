@@ -32,7 +32,7 @@ pub enum Origin {
     /// A JSON-lines file, `-` for standard input: the recording ends with it.
     File(String),
     /// A bus, on a queue of our own: the recording ends when it is stopped.
-    Bus(amqp::Settings),
+    Bus(Box<amqp::Settings>),
 }
 
 /// What came of a recording. received = recorded + duplicates + quarantined, if it ended in order.
@@ -143,19 +143,19 @@ fn check_out(recording: &Recording, layout: &Layout) -> Result<(), RecordError> 
 /// An input that is known to be there.
 enum Input {
     File(jsonl::Source),
-    Bus(amqp::Source),
+    Bus(Box<amqp::Source>),
 }
 
 impl Input {
     fn open(recording: &Recording) -> Result<Input, RecordError> {
         Ok(match &recording.from {
             Origin::File(from) => Input::File(jsonl::open(from)?),
-            Origin::Bus(settings) => Input::Bus(amqp::Source {
-                settings: settings.clone().load()?,
+            Origin::Bus(settings) => Input::Bus(Box::new(amqp::Source {
+                settings: (**settings).clone(),
                 name: "taskotron record".into(),
                 alone: true,
                 metrics: recording.metrics.clone(),
-            }),
+            })),
         })
     }
 

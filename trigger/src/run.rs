@@ -91,14 +91,17 @@ async fn sources(
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let bus = async {
-        let Some(amqp) = &settings.amqp else { return Ok(()) };
-        let source = amqp::Source {
-            settings: amqp.clone().load()?,
-            name: format!("taskotron trigger {}", settings.name),
-            alone: false,
-            metrics: metrics.clone(),
-        };
-        amqp::consume(&source, &intake, stop).await.context("[trigger.amqp]")
+        let consuming = settings.buses()?.into_iter().map(|amqp| async {
+            let source = amqp::Source {
+                settings: amqp,
+                name: format!("taskotron trigger {}", settings.name),
+                alone: false,
+                metrics: metrics.clone(),
+            };
+            amqp::consume(&source, &intake, stop).await.context("[trigger.amqp]")
+        });
+        futures_util::future::try_join_all(consuming).await?;
+        Ok(())
     };
     let file = async {
         let Some(from) = &settings.file else { return Ok(()) };

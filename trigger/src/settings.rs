@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use model::Span;
 use model::intake::Pair;
 use net::Addresses;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::amqp;
 use crate::decode::Limits;
+use crate::fedora;
 use crate::log::Options;
 
 /// What a person may choose about a trigger.
@@ -28,6 +30,8 @@ pub struct Settings {
     pub token_file: Option<PathBuf>,
     /// The bus; none: no bus.
     pub amqp: Option<amqp::Settings>,
+    /// A configuration file of fedora-messaging that says where the bus is, instead of `amqp`.
+    pub fedora_messaging: Option<PathBuf>,
     /// A JSON-lines file to read once, from its beginning at each start; `-` is standard input.
     pub file: Option<String>,
     pub limits: Limits,
@@ -48,6 +52,7 @@ impl Default for Settings {
             pair: None,
             token_file: None,
             amqp: None,
+            fedora_messaging: None,
             file: None,
             limits: Limits::default(),
             keep: Span::days(30),
@@ -61,6 +66,23 @@ impl Settings {
     /// As the master is told it.
     pub(crate) fn pair(&self) -> Option<Pair> {
         self.pair.clone().map(|name| Pair { name, member: self.name.clone() })
+    }
+
+    /// The queues to consume: that of `amqp`, or those of fedora-messaging's file.
+    pub fn buses(&self) -> anyhow::Result<Vec<amqp::Settings>> {
+        match (&self.amqp, &self.fedora_messaging) {
+            (Some(_), Some(_)) => {
+                anyhow::bail!("[trigger.amqp] and [trigger] fedora_messaging both name a bus; keep one")
+            }
+            (Some(amqp), None) => Ok(vec![amqp.clone().load().context("[trigger.amqp]")?]),
+            (None, Some(path)) => Ok(fedora::read(path)?),
+            (None, None) => Ok(Vec::new()),
+        }
+    }
+
+    /// Whether neither a bus nor a file is named.
+    pub fn has_no_source(&self) -> bool {
+        self.amqp.is_none() && self.fedora_messaging.is_none() && self.file.is_none()
     }
 
     pub(crate) fn log(&self) -> Options {

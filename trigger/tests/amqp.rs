@@ -3,70 +3,14 @@
 mod kit;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use kit::{Bench, Broker, Bus, Master, configuration, ordinary, until};
+use kit::{Bench, Broker, Bus, Master, configuration, get, ids, numbered, ordinary, sorted, start, until};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldArray, FieldTable};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use trigger::amqp::{Passive, Settings};
-use trigger::{Metrics, Origin, RecordError, Recording, Summary};
-
-/// A trigger without a master, running.
-struct Running {
-    task: JoinHandle<anyhow::Result<()>>,
-    stop: CancellationToken,
-    metrics: Arc<Metrics>,
-}
-
-fn start(bench: &Bench, amqp: Settings) -> Running {
-    let (stop, metrics) = (CancellationToken::new(), Arc::new(Metrics::default()));
-    let settings = trigger::Settings { dir: bench.path("log"), amqp: Some(amqp), ..trigger::Settings::default() };
-    let run = trigger::run(settings, configuration(1), net::Secret::none(), metrics.clone(), stop.clone());
-    net::install_crypto();
-    Running { task: tokio::spawn(run), stop, metrics }
-}
-
-impl Running {
-    async fn consuming(&self) {
-        until("the trigger consumes", async || self.metrics.connected.load(Ordering::Relaxed)).await;
-    }
-
-    async fn has(&self, what: impl Fn(&Metrics) -> &AtomicU64, n: u64) {
-        until(&format!("there are {n}; there were {:?}", self.metrics), async || {
-            what(&self.metrics).load(Ordering::Relaxed) >= n
-        })
-        .await;
-    }
-
-    async fn stop(self) -> Arc<Metrics> {
-        self.stop.cancel();
-        self.task.await.unwrap().unwrap();
-        self.metrics
-    }
-}
-
-fn get(counter: &AtomicU64) -> u64 {
-    counter.load(Ordering::Relaxed)
-}
-
-/// The ids in the event log, in order.
-fn ids(bench: &Bench) -> Vec<String> {
-    let text = std::fs::read_to_string(bench.path("log/events.jsonl")).unwrap();
-    let records = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    records.filter_map(|record| Some(record["event"]["id"].as_str()?.to_owned())).collect()
-}
-
-fn sorted(mut ids: Vec<String>) -> Vec<String> {
-    ids.sort();
-    ids
-}
-
-fn numbered(numbers: impl IntoIterator<Item = u64>) -> Vec<String> {
-    sorted(numbers.into_iter().map(|n| format!("e-{n}")).collect())
-}
+use trigger::{Origin, RecordError, Recording, Summary};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_broken_message_is_set_aside_and_the_odd_ones_are_events() {
@@ -195,7 +139,7 @@ async fn a_broker_that_is_killed_and_comes_back_is_consumed_again() {
     bus.publish(1..=500).await;
     trigger.has(|m| &m.recorded, 1).await;
     broker.tell("kill");
-    until("the loss is noticed", async || !trigger.metrics.connected.load(Ordering::Relaxed)).await;
+    until("the loss is noticed", async || !trigger.metrics.is_connected()).await;
     broker.tell("restart");
     trigger.consuming().await;
     bus.publish(501..=600).await;
@@ -210,7 +154,7 @@ async fn a_broker_that_is_killed_and_comes_back_is_consumed_again() {
 fn recording(bench: &Bench, settings: Settings) -> (JoinHandle<Result<Summary, RecordError>>, CancellationToken) {
     let stop = CancellationToken::new();
     let recording = Recording {
-        from: Origin::Bus(settings),
+        from: Origin::Bus(Box::new(settings)),
         out: bench.path("jobs.csv"),
         append: false,
         live: configuration(1),
@@ -231,7 +175,7 @@ async fn record_refuses_the_queue_of_a_live_trigger_and_takes_one_of_its_own() {
     assert!(!bench.path("jobs.csv").exists(), "nothing stands in the way of the next try");
 
     let (task, stop) = recording(&bench, Settings { queue: String::new(), ..bus.settings() });
-    until("it records", async || bench.metrics.connected.load(Ordering::Relaxed)).await;
+    until("it records", async || bench.metrics.is_connected()).await;
     bus.publish(1..=50).await;
     until("both have it", async || get(&bench.metrics.recorded) == 50 && get(&trigger.metrics.recorded) == 50).await;
     stop.cancel();

@@ -46,7 +46,7 @@ pub async fn intake(State(app): State<App>, Json(body): Json<Intake>) -> ApiResu
 
 /// What was sent, with each of its jobs judged.
 fn batch(body: Intake, current: &Current, now: Time, horizon: Span) -> Result<Batch, Problem> {
-    let Intake { recorder, records, counts, generation, pair } = body;
+    let Intake { recorder, records, counts, generation, pair, troubles: _ } = body;
     if recorder.is_empty() {
         return Err(Problem::bad_request("recorder is empty: it names the log that the records come from"));
     }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
+use lapin::tcp::AsyncTcpStream;
 use lapin::types::LongString;
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties};
+use serde_json::Value;
 
-use super::{Fault, Settings};
+use super::{Fault, Settings, tls};
 
 /// How long a connection may take to be made, TLS and login included.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -19,6 +20,12 @@ const HEARTBEAT: u16 = 20;
 pub fn parse(url: &str) -> Result<AMQPUri, String> {
     let mut uri: AMQPUri = url.parse().map_err(|e: String| format!("'{}' is no AMQP address: {e}", host(url)))?;
     uri.query.heartbeat.get_or_insert(HEARTBEAT);
+    // lapin takes an IPv6 address for no host at all, which would be this machine.
+    if let Ok(url) = url::Url::parse(url)
+        && let Some(url::Host::Ipv6(address)) = url.host()
+    {
+        uri.authority.host = address.to_string();
+    }
     Ok(uri)
 }
 
@@ -36,10 +43,24 @@ pub fn host(url: &str) -> String {
 /// Connects and logs in.
 pub async fn connect(settings: &Settings, url: &str, name: &str) -> Result<Connection, Fault> {
     let uri = parse(url).map_err(Fault::Lasting)?;
-    let properties = ConnectionProperties::default().with_connection_name(LongString::from(name));
-    let tls = tls(settings).map_err(Fault::Lasting)?;
+    let tls = match uri.scheme {
+        AMQPScheme::AMQPS => Some(tls::connector(settings).map_err(Fault::Lasting)?),
+        AMQPScheme::AMQP => None,
+    };
     let runtime = lapin::runtime::default_runtime().map_err(|e| Fault::of("connect", &e))?;
-    let connecting = Connection::connect_uri_with_config(uri, properties, tls, runtime);
+    let connecting = Connection::connector(
+        uri,
+        runtime,
+        async move |uri, runtime| {
+            let address = runtime.to_socket_addrs((uri.authority.host.clone(), uri.authority.port));
+            let stream = AsyncTcpStream::connect(&runtime, address).await?;
+            match &tls {
+                Some(connector) => Ok(stream.into_rustls(connector, &uri.authority.host).await?),
+                None => Ok(stream),
+            }
+        },
+        properties(settings, name),
+    );
     match tokio::time::timeout(PATIENCE, connecting).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(Fault::of("connect", &error)),
@@ -47,15 +68,40 @@ pub async fn connect(settings: &Settings, url: &str, name: &str) -> Result<Conne
     }
 }
 
-fn tls(settings: &Settings) -> Result<OwnedTLSConfig, String> {
-    let read = |path: &std::path::Path| std::fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()));
-    let cert_chain = match &settings.ca_file {
-        Some(path) => Some(String::from_utf8_lossy(&read(path)?).into_owned()),
-        None => None,
-    };
-    let identity = match (&settings.cert_file, &settings.key_file) {
-        (Some(cert), Some(key)) => Some(OwnedIdentity::PKCS8 { pem: read(cert)?, key: read(key)? }),
-        (_, _) => None,
-    };
-    Ok(OwnedTLSConfig { identity, cert_chain })
+/// What the broker is told of us; it shows people the name.
+fn properties(settings: &Settings, name: &str) -> ConnectionProperties {
+    let named = ConnectionProperties::default().with_connection_name(LongString::from(name));
+    settings.client_properties.iter().fold(named, |properties, (key, value)| {
+        properties.with_client_property(key.as_str().into(), LongString::from(plain(value)))
+    })
+}
+
+/// A property as one text, since that is what the library sends.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(list) => list.iter().map(plain).collect::<Vec<_>>().join(", "),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_address_is_read_as_it_is_written() {
+        let uri = parse("amqps://u:p@[::1]:5671/%2Fpubsub?heartbeat=5").unwrap();
+        assert_eq!((uri.authority.host.as_str(), uri.vhost.as_str()), ("::1", "/pubsub"));
+        assert_eq!(uri.query.heartbeat, Some(5));
+        assert_eq!(parse("amqp://a").unwrap().query.heartbeat, Some(HEARTBEAT));
+    }
+
+    #[test]
+    fn a_list_is_told_as_one_text() {
+        assert_eq!(plain(&json!(["a@example.org", "b@example.org"])), "a@example.org, b@example.org");
+        assert_eq!(plain(&json!(7)), "7");
+    }
 }

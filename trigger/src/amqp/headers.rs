@@ -1,4 +1,4 @@
-//! What the broker sends beside a body, as JSON: every type that AMQP has.
+//! What the broker sends beside a body, as JSON: every type that AMQP has. And the way back, for declarations.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -53,6 +53,29 @@ fn json(from: &AMQPValue, depth: usize) -> Value {
         AMQPValue::FieldArray(list) => list.as_slice().iter().map(|value| json(value, depth + 1)).collect(),
         AMQPValue::FieldTable(inner) => Value::Object(table(inner, depth)),
         AMQPValue::Void => Value::Null,
+    }
+}
+
+/// JSON as arguments of a declaration.
+pub fn arguments(from: &Map<String, Value>) -> FieldTable {
+    let mut table = FieldTable::default();
+    for (name, value) in from {
+        table.insert(name.as_str().into(), argument(value));
+    }
+    table
+}
+
+fn argument(from: &Value) -> AMQPValue {
+    match from {
+        Value::Null => AMQPValue::Void,
+        Value::Bool(b) => AMQPValue::Boolean(*b),
+        Value::Number(n) => match (n.as_i64(), n.as_f64()) {
+            (Some(n), _) => i32::try_from(n).map_or(AMQPValue::LongLongInt(n), AMQPValue::LongInt),
+            (None, n) => AMQPValue::Double(n.unwrap_or_default()),
+        },
+        Value::String(text) => AMQPValue::LongString(text.as_str().into()),
+        Value::Array(list) => AMQPValue::FieldArray(list.iter().map(argument).collect::<Vec<_>>().into()),
+        Value::Object(map) => AMQPValue::FieldTable(arguments(map)),
     }
 }
 
@@ -114,6 +137,14 @@ mod tests {
                 "void": null,
             })
         );
+    }
+
+    #[test]
+    fn arguments_go_there_and_come_back() {
+        let json = json!({"x-max-priority": 5, "x-message-ttl": 3_000_000_000_i64, "x-queue-type": "quorum",
+            "f": 0.5, "b": true, "list": ["a", 1], "table": {"k": null}});
+        let Value::Object(map) = json.clone() else { panic!("an object") };
+        assert_eq!(Value::Object(table(&arguments(&map), 0)), json);
     }
 
     #[test]

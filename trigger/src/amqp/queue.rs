@@ -1,10 +1,11 @@
 //! The queue and its bindings, made or found.
 
-use lapin::options::{QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection};
+use lapin::{Channel, Connection, ExchangeKind};
 
 use super::fault::{Fault, code};
+use super::headers::arguments;
 use super::{Passive, Settings};
 
 /// A channel, and the queue that it is to consume.
@@ -27,23 +28,54 @@ pub async fn declare(connection: &Connection, settings: &Settings, alone: bool) 
         }
     }
     let declared = match settings.passive {
+        // Nobody else can have made a queue that has no name yet.
+        _ if settings.queue.is_empty() => make(connection, settings, active(settings)).await?,
         Passive::No => make(connection, settings, active(settings)).await?,
         Passive::Only => make(connection, settings, passive()).await?,
-        Passive::First if settings.queue.is_empty() => make(connection, settings, active(settings)).await?,
         Passive::First => match make(connection, settings, passive()).await {
             Ok(declared) => declared,
             Err(_) => make(connection, settings, active(settings)).await?,
         },
     };
-    for key in &settings.bindings {
-        let (queue, exchange) = (declared.name.as_str().into(), settings.exchange.as_str().into());
-        declared
-            .channel
-            .queue_bind(queue, exchange, key.as_str().into(), QueueBindOptions::default(), FieldTable::default())
-            .await
-            .map_err(|e| Fault::of(&format!("bind {} to {key} of {}", declared.name, settings.exchange), &e))?;
-    }
+    bind(&declared.channel, settings, &declared.name).await?;
     Ok(declared)
+}
+
+/// Binds the queue to everything that the settings name, which changes nothing where it is bound already.
+pub async fn bind(channel: &Channel, settings: &Settings, name: &str) -> Result<(), Fault> {
+    for binding in &settings.bindings {
+        let (exchange, pattern) = binding.parts(&settings.exchange);
+        let (how, none) = (QueueBindOptions::default(), FieldTable::default());
+        channel
+            .queue_bind(name.into(), exchange.into(), pattern.into(), how, none)
+            .await
+            .map_err(|e| Fault::of(&format!("bind queue '{name}' to {pattern} of {exchange}"), &e))?;
+    }
+    Ok(())
+}
+
+/// Makes the exchanges of the settings, except where others make everything.
+async fn make_exchanges(channel: &Channel, settings: &Settings) -> Result<(), Fault> {
+    if settings.passive == Passive::Only {
+        return Ok(());
+    }
+    for (name, exchange) in &settings.exchanges {
+        // Those that begin so are there, and nobody may make one.
+        if name.is_empty() || name.starts_with("amq.") {
+            continue;
+        }
+        let how = ExchangeDeclareOptions {
+            durable: exchange.durable,
+            auto_delete: exchange.auto_delete,
+            ..ExchangeDeclareOptions::default()
+        };
+        let kind = ExchangeKind::Custom(exchange.kind.clone());
+        channel
+            .exchange_declare(name.as_str().into(), kind, how, arguments(&exchange.arguments))
+            .await
+            .map_err(|e| Fault::of(&format!("declare exchange '{name}'"), &e))?;
+    }
+    Ok(())
 }
 
 async fn open(connection: &Connection) -> Result<Channel, Fault> {
@@ -52,8 +84,9 @@ async fn open(connection: &Connection) -> Result<Channel, Fault> {
 
 async fn make(connection: &Connection, settings: &Settings, how: QueueDeclareOptions) -> Result<Declared, Fault> {
     let channel = open(connection).await?;
+    make_exchanges(&channel, settings).await?;
     let queue = channel
-        .queue_declare(settings.queue.as_str().into(), how, FieldTable::default())
+        .queue_declare(settings.queue.as_str().into(), how, arguments(&settings.arguments))
         .await
         .map_err(|e| Fault::of(&format!("declare queue '{}'", settings.queue), &e))?;
     Ok(Declared { name: queue.name().to_string(), channel })

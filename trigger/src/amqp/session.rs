@@ -16,14 +16,17 @@ use tracing::{debug, info, warn};
 
 use super::connect::{self, connect};
 use super::queue::{self, declare};
-use super::{Ended, Fault, Source, headers};
+use super::{Ended, Fault, Settings, Source, headers};
 use crate::delivery::Delivery;
 use crate::intake::{Intake, MOST, MOST_BYTES, Receipt};
-use crate::metrics::Metrics;
+use crate::metrics::{Counted, Metrics};
 
-/// How often a quiet session is looked at, and how long it may be quiet before the broker is asked about the queue.
-const LOOK: Duration = Duration::from_secs(15);
-const QUIET: Duration = Duration::from_secs(60);
+/// How often a session is looked at while it is quiet, in one `quiet` of the settings.
+const LOOKS: u32 = 4;
+
+/// How many batches may be in hand. The intake has room for more, so that we never wait for it and go on looking at the
+/// connection while its disk is full.
+const UNDER_WAY: usize = 8;
 
 /// How long the broker may take to answer on an open connection, and how long we wait for it at the end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -46,13 +49,15 @@ pub async fn run(
     if std::mem::replace(consumed_before, true) {
         source.metrics.reconnects.fetch_add(1, Ordering::Relaxed);
     }
-    source.metrics.connected.store(true, Ordering::Relaxed);
+    let _consumed = Counted::by(&source.metrics.consumed);
+    source.metrics.troubles.end(&source.called());
     info!(bus.host = connect::host(url), queue, "consuming queue {queue} at {}", connect::host(url));
 
     let mut session = Session {
         connection: &connection,
         channel,
         consumer,
+        settings: &source.settings,
         source: format!("amqp:{queue}").into(),
         queue,
         in_hand: VecDeque::new(),
@@ -88,6 +93,7 @@ async fn set_up(connection: &Connection, source: &Source) -> Result<(Channel, Co
 
 struct Session<'a> {
     connection: &'a Connection,
+    settings: &'a Settings,
     channel: Channel,
     consumer: Consumer,
     source: Arc<str>,
@@ -103,7 +109,7 @@ struct Session<'a> {
 
 impl Session<'_> {
     async fn consume(&mut self, intake: &Intake, stop: &CancellationToken) -> Result<Ended, Fault> {
-        let mut looks = tokio::time::interval(LOOK);
+        let mut looks = tokio::time::interval(self.settings.quiet.0 / LOOKS);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -113,7 +119,7 @@ impl Session<'_> {
                     true => self.acknowledge().await?,
                     false => return Ok(Ended::IntakeGone),
                 },
-                next = self.consumer.next() => {
+                next = self.consumer.next(), if self.in_hand.len() < UNDER_WAY => {
                     let (batch, tag, fault) = self.collect(next);
                     if !batch.is_empty() {
                         match intake.hand(batch).await {
@@ -147,8 +153,9 @@ impl Session<'_> {
                 }
                 Some(Err(error)) => return (batch, tag, Some(Fault::of("go on consuming", &error))),
                 None => {
+                    let queue = &self.queue;
                     let text =
-                        format!("the broker ended our consumer of queue '{}'; was the queue deleted?", self.queue);
+                        format!("the broker ended our consumer of queue '{queue}': the queue was deleted, or moved");
                     return (batch, tag, Some(Fault::Passing(text)));
                 }
             }
@@ -174,15 +181,16 @@ impl Session<'_> {
         self.channel.basic_ack(tag, multiple).await.map_err(|e| Fault::of("acknowledge", &e))
     }
 
-    /// Sees to it that silence is silence: the connection is up, and no message waits that should have come.
+    /// Sees to it that silence is silence: the connection is up, the queue is there and bound, and no message waits
+    /// that should have come.
     async fn look(&mut self) -> Result<(), Fault> {
         if !self.connection.status().connected() || !self.channel.status().connected() {
-            return Err(Fault::passing("the connection is gone"));
+            return Err(self.last_words());
         }
         if self.connection.status().blocked() {
             warn!("the broker has blocked this connection (its memory or disk is short)");
         }
-        if !self.in_hand.is_empty() || self.last.elapsed() < QUIET {
+        if !self.in_hand.is_empty() || self.last.elapsed() < self.settings.quiet.0 {
             return Ok(());
         }
         let asked = self.channel.queue_declare(self.queue.as_str().into(), queue::passive(), FieldTable::default());
@@ -192,10 +200,23 @@ impl Session<'_> {
             .map_err(|e| Fault::of("look at the queue", &e))?;
         let waiting = queue.message_count() > 0;
         if waiting && self.waiting_before {
-            return Err(Fault::passing(format!("{} messages wait and none comes", queue.message_count())));
+            let (waiting, queue) = (queue.message_count(), &self.queue);
+            return Err(Fault::passing(format!("{waiting} messages wait in queue '{queue}' and none comes")));
         }
         self.waiting_before = waiting;
-        Ok(())
+        // An exchange that was deleted and made again has forgotten us.
+        let bound = queue::bind(&self.channel, self.settings, &self.queue);
+        tokio::time::timeout(PATIENCE, bound).await.map_err(|_| Fault::passing("the broker does not answer"))?
+    }
+
+    /// What the broker said at the end. What it sent before that and we have not taken comes again.
+    fn last_words(&mut self) -> Fault {
+        while let Some(Some(item)) = self.consumer.next().now_or_never() {
+            if let Err(error) = item {
+                return Fault::of("go on consuming", &error);
+            }
+        }
+        Fault::passing("the connection is gone")
     }
 
     /// Takes nothing new, waits for what is in hand and acknowledges it.

@@ -1,8 +1,11 @@
 //! `[trigger.amqp]`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use model::Span;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// Where the bus is, and which queue of it is ours.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,14 +21,22 @@ pub struct Settings {
     pub durable: bool,
     pub exclusive: bool,
     pub auto_delete: bool,
+    /// What else the queue is made with: `x-max-priority`, `x-message-ttl` …
+    pub arguments: Map<String, Value>,
     pub passive: Passive,
     /// What the queue is bound to.
     pub exchange: String,
     /// Topic patterns; none: the queue is bound by others.
-    pub bindings: Vec<String>,
+    pub bindings: Vec<Binding>,
+    /// Exchanges to make, by name. None is needed for those that every broker has (`amq.topic` …).
+    pub exchanges: BTreeMap<String, Exchange>,
     /// How many deliveries may be unacknowledged; the bound of this source's memory.
     pub prefetch: u16,
-    /// Certificates to trust beside the system's, in PEM.
+    /// After so long without a delivery the broker is asked whether it should have sent one.
+    pub quiet: Span,
+    /// What the broker's administrators are shown of us beside our name: `app`, `app_contacts_email` …
+    pub client_properties: Map<String, Value>,
+    /// The authorities to trust instead of the system's, in PEM.
     pub ca_file: Option<PathBuf>,
     /// The client's own certificate and key, in PEM.
     pub cert_file: Option<PathBuf>,
@@ -41,14 +52,53 @@ impl Default for Settings {
             durable: true,
             exclusive: false,
             auto_delete: false,
+            arguments: Map::new(),
             passive: Passive::No,
             exchange: "amq.topic".into(),
-            bindings: vec!["#".into()],
+            bindings: vec![Binding::Pattern("#".into())],
+            exchanges: BTreeMap::new(),
             prefetch: 500,
+            quiet: Span::minutes(1),
+            client_properties: Map::new(),
             ca_file: None,
             cert_file: None,
             key_file: None,
         }
+    }
+}
+
+/// What a queue gets: a pattern of topics of the one exchange of the settings, or of another that it names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Binding {
+    Pattern(String),
+    Of { exchange: String, pattern: String },
+}
+
+impl Binding {
+    /// The exchange and the pattern; `default` is the settings' exchange.
+    pub fn parts<'a>(&'a self, default: &'a str) -> (&'a str, &'a str) {
+        match self {
+            Binding::Pattern(pattern) => (default, pattern),
+            Binding::Of { exchange, pattern } => (exchange, pattern),
+        }
+    }
+}
+
+/// An exchange to make.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Exchange {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub durable: bool,
+    pub auto_delete: bool,
+    pub arguments: Map<String, Value>,
+}
+
+impl Default for Exchange {
+    fn default() -> Exchange {
+        Exchange { kind: "topic".into(), durable: true, auto_delete: false, arguments: Map::new() }
     }
 }
 
@@ -120,6 +170,9 @@ impl Settings {
         }
         if self.prefetch == 0 {
             return Err("[trigger.amqp] prefetch is 0, which sets no bound; say 500".into());
+        }
+        if self.quiet.micros() == 0 {
+            return Err("[trigger.amqp] quiet is 0; say 1m".into());
         }
         if self.cert_file.is_some() != self.key_file.is_some() {
             return Err("[trigger.amqp] cert_file and key_file go together".into());

@@ -1,6 +1,8 @@
 //! A corner of a real RabbitMQ: its own queue and its own topics, so that tests do not hear each other.
 
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use lapin::options::{
@@ -8,7 +10,9 @@ use lapin::options::{
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
-use trigger::amqp::Settings;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use trigger::amqp::{Binding, Settings};
 
 pub struct Bus {
     url: String,
@@ -27,6 +31,11 @@ impl Bus {
         Bus { url, name: format!("t-{}", net::clock::uuid().simple()) }
     }
 
+    /// The same queue and topics on the broker of another.
+    pub fn on(&self, other: &Bus) -> Bus {
+        Bus { url: other.url.clone(), name: self.name.clone() }
+    }
+
     pub fn queue(&self) -> &str {
         &self.name
     }
@@ -39,7 +48,7 @@ impl Bus {
         Settings {
             urls: vec![self.url.clone()],
             queue: self.name.clone(),
-            bindings: vec![format!("a.{}.#", self.name)],
+            bindings: vec![Binding::Pattern(format!("a.{}.#", self.name))],
             ..Settings::default()
         }
     }
@@ -94,13 +103,17 @@ impl Bus {
     }
 
     pub async fn publish_raw(&self, messages: Vec<(Vec<u8>, BasicProperties)>) {
+        self.publish_to("amq.topic", messages).await;
+    }
+
+    pub async fn publish_to(&self, exchange: &str, messages: Vec<(Vec<u8>, BasicProperties)>) {
         let (connection, channel) = self.connect().await;
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         let mut confirms = Vec::new();
         for (body, properties) in messages {
             let topic = self.topic();
             let options = BasicPublishOptions::default();
-            let sent = channel.basic_publish("amq.topic".into(), topic.into(), options, &body, properties);
+            let sent = channel.basic_publish(exchange.into(), topic.into(), options, &body, properties);
             confirms.push(sent.await.unwrap());
         }
         for confirm in confirms {
@@ -134,10 +147,59 @@ impl Broker {
         broker
     }
 
+    /// One that listens with TLS too, on a port of its own, and wants a certificate that our authority has signed.
+    /// The certificate's common name is the user. Says the port.
+    pub fn start_tls(certificates: &Path) -> (Broker, u16) {
+        let broker = Broker { dir: tempfile::tempdir().unwrap() };
+        broker.tell_with("prepare", &["rabbitmq_auth_mechanism_ssl"]);
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut configuration = OpenOptions::new().append(true).open(broker.dir.path().join("rabbitmq.conf")).unwrap();
+        let certificates = certificates.display();
+        write!(
+            configuration,
+            "listeners.ssl.1 = 127.0.0.1:{port}
+             ssl_options.cacertfile = {certificates}/ca.pem
+             ssl_options.certfile = {certificates}/broker.pem
+             ssl_options.keyfile = {certificates}/broker.key
+             ssl_options.verify = verify_peer
+             ssl_options.fail_if_no_peer_cert = true
+             ssl_cert_login_from = common_name
+             auth_mechanisms.1 = EXTERNAL
+             auth_mechanisms.2 = PLAIN
+             "
+        )
+        .unwrap();
+        broker.tell("start");
+        (broker, port)
+    }
+
     /// Runs a command of `tests/servers/rabbitmq`; says what it prints.
     pub fn tell(&self, command: &str) -> String {
+        self.tell_with(command, &[])
+    }
+
+    /// From now on it does nothing, though its connections stay open and the kernel takes what is sent.
+    pub fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    pub fn thaw(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = std::fs::read_to_string(self.dir.path().join("pid")).unwrap();
+        nix::sys::signal::kill(Pid::from_raw(pid.trim().parse().unwrap()), signal).unwrap();
+    }
+
+    /// Runs `rabbitmqctl`.
+    pub fn ctl(&self, arguments: &[&str]) -> String {
+        self.tell_with("ctl", arguments)
+    }
+
+    fn tell_with(&self, command: &str, arguments: &[&str]) -> String {
         let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/servers/rabbitmq");
-        let output = Command::new(script).arg(command).arg(self.dir.path()).output().unwrap();
+        let output = Command::new(script).arg(command).arg(self.dir.path()).args(arguments).output().unwrap();
         assert!(output.status.success(), "rabbitmq {command}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }

@@ -4,6 +4,8 @@
 
 mod bus;
 mod master;
+mod running;
+mod small;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +16,8 @@ use trigger::{Live, Metrics};
 
 pub use bus::{Broker, Bus, ordinary};
 pub use master::Master;
+pub use running::{Running, get, ids, numbered, sorted, start, start_with};
+pub use small::Small;
 
 const RULES: &str = r"
 rules:
