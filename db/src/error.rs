@@ -52,6 +52,21 @@ impl From<sqlx::Error> for Error {
     }
 }
 
+/// How long the database may take over one operation. A connection that has gone silent, behind a firewall that has
+/// forgotten it, would else hold its user up for ever.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Runs an operation, and gives it up when the database leaves it without an answer for too long.
+pub async fn in_time<T, E: From<Error>>(
+    operation: impl Future<Output = std::result::Result<T, E>>,
+) -> std::result::Result<T, E> {
+    let silent = || {
+        let why = format!("no answer within {} s", PATIENCE.as_secs());
+        Error::Unavailable(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, why)))
+    };
+    tokio::time::timeout(PATIENCE, operation).await.unwrap_or_else(|_| Err(silent().into()))
+}
+
 /// Runs one transaction, again when the engine says that it lost a race.
 pub async fn retrying<T, F>(mut transaction: impl FnMut() -> F) -> Result<T>
 where
@@ -59,7 +74,7 @@ where
 {
     const TRIES: u32 = 8;
     for attempt in 1.. {
-        match transaction().await {
+        match in_time(transaction()).await {
             Err(Error::Again(e)) if attempt < TRIES => {
                 tracing::debug!(attempt, error = %e, "a transaction lost a race and is tried again");
                 let pause = rand::rng().random_range(1..=5u64 << attempt.min(5));

@@ -7,8 +7,10 @@ mod coalesce;
 mod error;
 mod open;
 
+use std::time::Duration;
+
 pub use coalesce::Coalesce;
-pub use error::{Error, Result, retrying};
+pub use error::{Error, Result, in_time, retrying};
 pub use open::{Migrations, open};
 pub use sqlx;
 
@@ -24,6 +26,9 @@ pub enum Db {
     },
 }
 
+/// How long connections may take to say goodbye.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 impl Db {
     /// The engine's name for people.
     pub fn engine(&self) -> &'static str {
@@ -33,9 +38,12 @@ impl Db {
         }
     }
 
+    /// Closes what is open. A connection that has gone silent is left to the end of the process.
     pub async fn close(&self) {
         match self {
-            Db::Pg(pool) => pool.close().await,
+            Db::Pg(pool) => {
+                let _ = tokio::time::timeout(FAREWELL, pool.close()).await;
+            }
             Db::Lite { write, read } => {
                 read.close().await;
                 write.close().await;

@@ -3,6 +3,7 @@
 use std::str::FromStr as _;
 use std::time::Duration;
 
+use sqlx::PgConnection;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -25,6 +26,7 @@ pub async fn open(url: &str, connections: u32, migrations: Migrations) -> Result
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(Duration::from_secs(10))
+            .after_release(|connection, _| Box::pin(is_clean(connection)))
             .connect_with(options)
             .await?;
         migrations.postgres.run(&pool).await.map_err(Error::Schema)?;
@@ -55,4 +57,15 @@ pub async fn open(url: &str, connections: u32, migrations: Migrations) -> Result
         .connect_with(options.read_only(true))
         .await?;
     Ok(Db::Lite { write, read })
+}
+
+/// Whether a connection that comes back to the pool may be used again: it answers, and is in no transaction.
+///
+/// Whoever was given up in the middle has left it in any state. The pool's own test waits for ever on a connection that
+/// has gone silent, and is content with one whose BEGIN was still on its way. (Outside of a transaction each statement
+/// is its own, and both times are the same.)
+async fn is_clean(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    let asked = sqlx::query_scalar("SELECT now() = statement_timestamp()").fetch_one(connection);
+    let silent = || std::io::Error::new(std::io::ErrorKind::TimedOut, "a connection has gone silent");
+    tokio::time::timeout(Duration::from_secs(5), asked).await.unwrap_or_else(|_| Err(silent().into()))
 }

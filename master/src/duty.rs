@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use db::Db;
+use db::{Db, in_time};
 use model::operator::{Mode, OnDeadline};
 use model::{Span, Time};
 use net::Backoff;
@@ -130,14 +130,17 @@ async fn leases(app: App, holder: String, stop: CancellationToken) {
     let mut voice = Voice::new("leases");
     let mut keeper = Leases::default();
     loop {
-        let did = match held.take(&app).await {
-            Ok(true) => keeper.tick(&app).await.map(Some),
-            Ok(false) => {
-                keeper.judged = None;
-                Ok(None)
+        let did = in_time(async {
+            match held.take(&app).await {
+                Ok(true) => keeper.tick(&app).await.map(Some),
+                Ok(false) => {
+                    keeper.judged = None;
+                    Ok(None)
+                }
+                Err(error) => Err(error),
             }
-            Err(error) => Err(error),
-        };
+        })
+        .await;
         voice.heard(did);
         // A look that came later than half a term would take itself for the first one after an outage.
         if !pause(SECOND.min(app.settings.lease_term.0 / 4), None, &stop).await {
@@ -216,11 +219,14 @@ async fn outbox(app: App, holder: String, stop: CancellationToken) {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
     loop {
         wake.borrow_and_update();
-        let did = match held.take(&app).await {
-            Ok(true) => courier.tick(&app).await,
-            Ok(false) => Ok(crate::outbox::Summary::default()),
-            Err(error) => Err(error),
-        };
+        let did = in_time(async {
+            match held.take(&app).await {
+                Ok(true) => courier.tick(&app).await,
+                Ok(false) => Ok(crate::outbox::Summary::default()),
+                Err(error) => Err(error),
+            }
+        })
+        .await;
         let did = voice.heard(did);
         let goes_on = if did.is_none_or(|summary| summary.unavailable) {
             pause(backoff.step(), None, &stop).await
@@ -240,11 +246,14 @@ async fn modes(app: App, holder: String, stop: CancellationToken) {
     let mut wake = app.store.changed();
     loop {
         wake.borrow_and_update();
-        let did = match held.take(&app).await {
-            Ok(true) => watch_mode(&app).await.map(Some),
-            Ok(false) => Ok(None),
-            Err(error) => Err(error),
-        };
+        let did = in_time(async {
+            match held.take(&app).await {
+                Ok(true) => watch_mode(&app).await.map(Some),
+                Ok(false) => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
+        .await;
         let draining = voice.heard(did).flatten() == Some(Mode::Draining);
         // While something drains, what ends rings too.
         let wake = draining.then_some(&mut wake);
@@ -295,11 +304,14 @@ async fn tidying(app: App, holder: String, stop: CancellationToken) {
     let mut held = Held::new("tidy", holder);
     let mut voice = Voice::new("tidy");
     loop {
-        let did = match held.take(&app).await {
-            Ok(true) => tidy(&app).await,
-            Ok(false) => Ok(()),
-            Err(error) => Err(error),
-        };
+        let did = in_time(async {
+            match held.take(&app).await {
+                Ok(true) => tidy(&app).await,
+                Ok(false) => Ok(()),
+                Err(error) => Err(error),
+            }
+        })
+        .await;
         voice.heard(did);
         if !pause(TIDY, None, &stop).await {
             return held.leave(&app).await;

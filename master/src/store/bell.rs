@@ -4,14 +4,18 @@
 //! themselves now and then.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::PgPool;
-use sqlx::postgres::PgListener;
+use sqlx::postgres::{PgListener, PgPoolOptions};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use uuid::Uuid;
 
 const CHANNEL: &str = "taskotron_work";
+
+/// How long nobody may have rung before the listener connects anew.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// Rings in this process, and on PostgreSQL in every other master's.
 pub(super) struct Bell {
@@ -57,21 +61,25 @@ impl Drop for Bell {
 async fn tell(pool: PgPool, rung: Arc<Notify>, me: Uuid) {
     loop {
         rung.notified().await;
-        let told = sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(me.to_string()).execute(&pool).await;
-        if let Err(e) = told {
+        let told = db::in_time(async {
+            sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(me.to_string()).execute(&pool).await?;
+            db::Result::Ok(())
+        });
+        if let Err(e) = told.await {
             tracing::warn!(error = %e, "failed to wake the other masters; they look by themselves");
         }
     }
 }
 
 async fn listen(pool: PgPool, rings: watch::Sender<u64>, me: Uuid) {
-    let mut backoff = net::Backoff::new(std::time::Duration::from_millis(100), std::time::Duration::from_secs(10));
+    let mut backoff = net::Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
     let me = me.to_string();
     loop {
-        match listen_once(&pool, &rings, &me, &mut backoff).await {
-            Err(sqlx::Error::PoolClosed) => return,
-            Err(e) => tracing::warn!(error = %e, "failed to listen for the other masters, trying again"),
-            Ok(()) => {}
+        if pool.is_closed() {
+            return;
+        }
+        if let Err(e) = listen_once(&pool, &rings, &me, &mut backoff).await {
+            tracing::warn!(error = %e, "failed to listen for the other masters, trying again");
         }
         backoff.wait().await;
     }
@@ -83,13 +91,18 @@ async fn listen_once(
     me: &str,
     backoff: &mut net::Backoff,
 ) -> sqlx::Result<()> {
-    let mut listener = PgListener::connect_with(pool).await?;
+    // Not one of the pool's: one that has gone silent would never come back to it.
+    let own = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
+    let own = own.connect_lazy_with((*pool.connect_options()).clone());
+    let mut listener = PgListener::connect_with(&own).await?;
     listener.listen(CHANNEL).await?;
     backoff.reset();
     // What was rung before we listened.
     rings.send_modify(|n| *n += 1);
     loop {
-        match listener.try_recv().await? {
+        // Quiet or silent cannot be told apart; a new connection can.
+        let Ok(ring) = tokio::time::timeout(QUIET, listener.try_recv()).await else { return Ok(()) };
+        match ring? {
             Some(ring) if ring.payload() == me => {}
             // None: the connection was lost, and rings with it.
             Some(_) | None => rings.send_modify(|n| *n += 1),
