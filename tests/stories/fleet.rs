@@ -209,6 +209,17 @@ impl Fleet {
         self.ready();
     }
 
+    /// Starts those again that have ended by themselves, as a service manager would.
+    #[track_caller]
+    pub fn revive(&mut self) -> Vec<Role> {
+        let mut ended: Vec<_> = self.running.iter_mut().filter_map(|(role, p)| p.ended().map(|_| *role)).collect();
+        for role in &mut ended {
+            self.running.remove(role);
+            self.start(*role);
+        }
+        ended
+    }
+
     /// Waits until the results store and every master that was started serve.
     #[track_caller]
     pub fn ready(&mut self) {

@@ -15,3 +15,4 @@ mod bus;
 mod kill;
 mod masters;
 mod replay;
+mod storm;

@@ -65,3 +65,35 @@ fn with_either_of_two_masters_away_events_become_results() {
     fleet.assert_nothing_left();
     fleet.assert_sound();
 }
+
+#[test]
+fn a_connection_to_the_database_that_goes_silent_holds_up_nobody_for_ever() {
+    let story = Story::new();
+    story.write("config/rules.yml", RULES);
+    let mut fleet = Fleet::new(story, Plan { masters: 1, workers: 1, ..Plan::default() });
+    let queue = fleet.queue(0);
+    let publisher = Publisher::connect(&fleet.plan.amqp);
+    publisher.declare(&queue);
+    let publish = |n: usize| publisher.publish(&queue, "story.each", &format!("m{n}"), &json!({ "n": n }).to_string());
+    fleet.start_all();
+    publish(0);
+    fleet.settled(secs(60));
+
+    let ways = [(Role::Master(0), Peer::Database), (Role::Results, Peer::Database)];
+    for (from, to) in ways {
+        fleet.proxy(from, to).half_open();
+    }
+    publish(1);
+    until(PATIENCE, "the master to feel it", || fleet.look("/readyz").is_err());
+    for (from, to) in ways {
+        fleet.proxy(from, to).forget();
+    }
+    until(secs(180), "both events to be jobs, and their results to be there", || {
+        let status = fleet.look("/api/v1/status")?;
+        let over = status["jobs"]["finished"] == 2 && status["outbox"] == 0;
+        if over { Ok(()) } else { Err(status.to_string()) }
+    });
+    fleet.stop_all();
+    fleet.assert_nothing_left();
+    fleet.assert_sound();
+}

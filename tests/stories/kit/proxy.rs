@@ -123,10 +123,14 @@ impl Proxy {
         });
     }
 
-    /// Ends `half_open` for new connections. Those that were in it stay deaf, as behind a firewall that has forgotten
+    /// Good weather for new connections. Those that were in a silence stay deaf, as behind a firewall that has forgotten
     /// them: their ends have to find out.
+    #[track_caller]
     pub fn forget(&self) {
-        self.weather.send_modify(|now| now.silent = false);
+        self.weather.send_modify(|now| {
+            *now = Weather { healed: now.healed, cuts: now.cuts, silences: now.silences, ..Weather::default() };
+        });
+        self.wait_until_it(true);
     }
 
     /// Good weather: no delay, everybody is let through, and connections that lost anything are reset.

@@ -1,0 +1,284 @@
+//! A storm: thousands of events flow while a seeded schedule kills, stops and pauses processes and servers, and cuts,
+//! delays and half-opens connections. Then the weather is good again, and everything that had to be is there, once.
+//!
+//! `TASKOTRON_STORMS=500` says how many, `TASKOTRON_SEED` where the seeds begin: each line that a storm prints has the
+//! seed that repeats it with `TASKOTRON_STORMS=1`. `TASKOTRON_KEEP=1` keeps the folders.
+
+mod plan;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use self::plan::{Fault, Spell, Storm};
+use crate::broker::{Message, Publisher};
+use crate::fleet::{Fleet, Plan};
+use crate::kit::chance::{self, number};
+use crate::kit::count::{assert_same, keys, text};
+use crate::kit::{Chance, Postgres, Rabbit, Story, pass, secs, until};
+use crate::ledger;
+
+const STORMS: u64 = 2;
+
+const MESSAGES: usize = 2000;
+
+/// How long everything may take to come to rest: a debug build, on a busy machine, that has to find out which
+/// connections are dead and waits between the attempts at unlucky jobs.
+const REST: Duration = secs(240);
+
+const RULES: &str = r#"
+rules:
+  - name: one
+    topics: [storm.one]
+    do: [{ tasks: [quick], item: "{{ body.n }}", item_type: number }]
+  - name: two
+    topics: [storm.two]
+    do:
+      - { tasks: [quick, other], item: "{{ body.n }}", item_type: number }
+      - { tasks: [quick], item: "{{ body.n }}", item_type: number }
+  - name: slow
+    topics: [storm.slow]
+    do: [{ tasks: [slow], item: "{{ body.n }}", item_type: number }]
+  - name: none
+    topics: [storm.none]
+    when: { body.n: { $lt: 0 } }
+    do: [{ tasks: [quick], item: never, item_type: number }]
+"#;
+
+/// The servers of all storms.
+struct Servers {
+    postgres: Postgres,
+    rabbit: Rabbit,
+}
+
+/// One storm under way.
+struct Sea<'a> {
+    servers: &'a Servers,
+    fleet: Fleet,
+    storm: Storm,
+    queue: String,
+}
+
+impl<'a> Sea<'a> {
+    fn open(servers: &'a Servers, seed: u64) -> Sea<'a> {
+        let mut chance = Chance::new(seed);
+        let story = Story::new();
+        story.write("config/rules.yml", RULES);
+        let workers = 2 + chance.below(2);
+        let plan = Plan {
+            workers,
+            slots: 8,
+            amqp: servers.rabbit.url().into(),
+            postgres: servers.postgres.url().into(),
+            power_cuts: true,
+            ..Plan::default()
+        };
+        let fleet = Fleet::new(story, plan);
+        let storm = Storm::draw(&mut chance, MESSAGES, workers, &fleet.ways());
+        fleet.story.write("storm", format!("TASKOTRON_SEED={seed}\n{storm}"));
+        let queue = fleet.queue(0);
+        Publisher::connect(servers.rabbit.url()).declare(&queue);
+        if storm.spells.iter().any(|spell| spell.fault == Fault::KillRabbit) {
+            servers.rabbit.settle();
+        }
+        Sea { servers, fleet, storm, queue }
+    }
+
+    /// From the first message to the last fault.
+    fn rage(&mut self) {
+        let Sea { servers, fleet, storm, queue } = self;
+        let begin = Instant::now();
+        thread::scope(|scope| {
+            scope.spawn(|| publish(servers.rabbit.url(), queue, storm, begin));
+            let mut moments: Vec<_> =
+                storm.spells.iter().flat_map(|spell| [(spell.begin, spell, true), (spell.end, spell, false)]).collect();
+            moments.sort_by_key(|(at, ..)| *at);
+            for (at, spell, begins) in moments {
+                pass(at.saturating_sub(begin.elapsed()));
+                match spell.fault {
+                    Fault::KillPostgres | Fault::RestartPostgres | Fault::KillRabbit if begins => {
+                        let (servers, spell) = (&**servers, *spell);
+                        scope.spawn(move || strike_server(servers, spell));
+                    }
+                    _ if begins => strike(fleet, spell.fault),
+                    _ => relieve(fleet, spell.fault, storm.forgetful),
+                }
+            }
+        });
+        match storm.forgetful {
+            true => fleet.ways().into_iter().for_each(|(from, to)| fleet.proxy(from, to).forget()),
+            false => fleet.heal(),
+        }
+    }
+
+    /// Waits until there is nothing left to do, with whoever could not start in bad weather started again.
+    fn settle(&mut self) -> Value {
+        let revived = self.fleet.revive();
+        let (fleet, mut revivals) = (&mut self.fleet, revived.len());
+        let status = until(REST, "everything to come to rest", || {
+            revivals += fleet.revive().len();
+            let status = fleet.look("/api/v1/status")?;
+            let open = ["waiting", "queued", "running"].iter().any(|state| status["jobs"][state] != 0);
+            let arrived = ["recorded", "forwarded"].iter().all(|count| status["intake"][count] == MESSAGES);
+            if open || !arrived || status["outbox"] != 0 { Err(status.to_string()) } else { Ok(status) }
+        });
+        assert!(revivals < 40, "processes that end again and again: {revivals}");
+        status
+    }
+
+    /// Proves that everything is there, once. Returns what there was to see.
+    fn count(&mut self, status: &Value) -> String {
+        let fleet = &mut self.fleet;
+        let wanted = keys(&fleet.story, &self.storm.jobs());
+        let jobs = fleet.all("jobs");
+        assert_same("jobs", wanted.clone(), jobs.iter().map(|job| text(&job["key"])));
+        let ended = json!({"waiting": 0, "queued": 0, "running": 0, "finished": wanted.len(), "cancelled": 0,
+            "superseded": 0, "expired": 0});
+        assert_eq!(status["jobs"], ended);
+        assert_eq!(status["intake"], json!({"recorded": MESSAGES, "forwarded": MESSAGES, "quarantined": 0}));
+        let ids: Vec<_> = (0..MESSAGES).map(|n| format!("m{n}")).collect();
+        assert_same("events", ids, fleet.all("events").iter().map(|event| text(&event["id"])));
+        let rows = std::fs::read_to_string(fleet.trigger(0).join("jobs.csv")).expect("the trigger's job log");
+        let column = |row: &str| row.rsplit(',').next().unwrap_or_default().to_owned();
+        assert_same("rows of jobs.csv", wanted.clone(), rows.lines().skip(1).map(column));
+        let results = fleet.results();
+        assert_same("results", wanted, results.iter().flat_map(|(job, all)| all.iter().map(|_| job.clone())));
+        let attempts = attempts(fleet);
+        ledger::assert_accounts_of(&fleet.story, &jobs, &results, &attempts);
+
+        let late: i64 = fleet.connect().query_one("SELECT count(*) FROM stale_reports", &[]).expect("a count").get(0);
+        let tries: usize = attempts.values().map(Vec::len).sum();
+        format!("{} jobs, {tries} attempts, {late} late reports", jobs.len())
+    }
+
+    /// Stops everything in order: nothing is left.
+    fn end(mut self) {
+        self.fleet.stop_all();
+        let publisher = Publisher::connect(self.servers.rabbit.url());
+        assert_eq!(publisher.waiting(&self.queue), 0, "messages that were never acknowledged");
+        publisher.delete(&self.queue);
+        self.fleet.assert_nothing_left();
+        self.fleet.assert_sound();
+    }
+}
+
+/// Publishes each portion at its time, again where it was not confirmed.
+fn publish(url: &str, exchange: &str, storm: &Storm, begin: Instant) {
+    let connect = || until(secs(120), "the broker", || Publisher::try_connect(url));
+    let mut publisher = connect();
+    for portion in &storm.portions {
+        pass(portion.at.saturating_sub(begin.elapsed()));
+        let message = |n: &usize| {
+            let (topic, body) = (storm.topics[*n], json!({ "n": n }).to_string());
+            Message { topic, id: format!("m{n}"), body }
+        };
+        let mut left: Vec<_> = portion.numbers.iter().map(message).collect();
+        loop {
+            left = publisher.publish_all(exchange, left);
+            if left.is_empty() {
+                break;
+            }
+            publisher = connect();
+        }
+    }
+}
+
+fn strike(fleet: &mut Fleet, fault: Fault) {
+    match fault {
+        Fault::Kill(role) => fleet.kill(role),
+        Fault::Stop(role) => fleet.process(role).signal(nix::sys::signal::Signal::SIGTERM),
+        Fault::Pause(role) => fleet.pause(role),
+        Fault::Cut(from, to) => fleet.proxy(from, to).cut(),
+        Fault::Refuse(from, to) => fleet.proxy(from, to).refuse(),
+        Fault::HalfOpen(from, to) => fleet.proxy(from, to).half_open(),
+        Fault::Delay(from, to, by) => fleet.proxy(from, to).delay(by),
+        Fault::KillPostgres | Fault::RestartPostgres | Fault::KillRabbit => {}
+    }
+}
+
+fn relieve(fleet: &mut Fleet, fault: Fault, forgetful: bool) {
+    match fault {
+        Fault::Kill(role) => fleet.start(role),
+        Fault::Stop(role) => {
+            fleet.kill(role);
+            fleet.start(role);
+        }
+        Fault::Pause(role) => fleet.resume(role),
+        Fault::Cut(..) | Fault::KillPostgres | Fault::RestartPostgres | Fault::KillRabbit => {}
+        Fault::Refuse(from, to) | Fault::HalfOpen(from, to) | Fault::Delay(from, to, _) => {
+            let proxy = fleet.proxy(from, to);
+            if forgetful { proxy.forget() } else { proxy.heal() }
+        }
+    }
+}
+
+/// A server goes down and comes back by itself, since that takes long.
+fn strike_server(servers: &Servers, spell: Spell) {
+    match spell.fault {
+        Fault::KillRabbit => {
+            servers.rabbit.kill();
+            servers.rabbit.start_again();
+        }
+        Fault::RestartPostgres => servers.postgres.restart(),
+        _ => {
+            servers.postgres.kill();
+            pass(spell.end - spell.begin);
+            servers.postgres.start_again();
+        }
+    }
+}
+
+/// The attempts of each job, as they stand in the database: number and worker.
+fn attempts(fleet: &Fleet) -> BTreeMap<String, Vec<String>> {
+    let mut attempts: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    let rows = fleet.connect().query(
+        "SELECT j.id::text, a.attempt || ' ' || a.worker FROM attempts a JOIN jobs j ON j.seq = a.job
+         ORDER BY j.seq, a.attempt",
+        &[],
+    );
+    for row in rows.expect("the database answers") {
+        attempts.entry(row.get(0)).or_default().push(row.get(1));
+    }
+    attempts
+}
+
+/// One storm from its seed; a panic says what is wrong.
+fn weather(servers: &Servers, seed: u64) -> String {
+    let begin = Instant::now();
+    let mut sea = Sea::open(servers, seed);
+    let faults = sea.storm.spells.len();
+    sea.fleet.start_all();
+    let ready = begin.elapsed();
+    sea.rage();
+    let raged = begin.elapsed();
+    let status = sea.settle();
+    let settled = begin.elapsed();
+    let seen = sea.count(&status);
+    sea.end();
+    let [ready, raged, settled, all] = [ready, raged, settled, begin.elapsed()].map(|time| time.as_secs_f32());
+    format!(
+        "{faults} faults, {seen}; {ready:.1} s to start, raged to {raged:.1}, settled at {settled:.1}, {all:.1} in all"
+    )
+}
+
+#[test]
+fn storms_lose_nothing_and_double_nothing() {
+    let storms = number("TASKOTRON_STORMS").unwrap_or(STORMS);
+    let first = chance::seed();
+    let servers = Servers { postgres: Postgres::start(), rabbit: Rabbit::start() };
+    let mut failed = Vec::new();
+    for seed in (0..storms).map(|n| first.wrapping_add(n)) {
+        println!("storm TASKOTRON_SEED={seed} begins");
+        match catch_unwind(AssertUnwindSafe(|| weather(&servers, seed))) {
+            Ok(seen) => println!("storm TASKOTRON_SEED={seed} passed: {seen}"),
+            Err(_) => {
+                println!("storm TASKOTRON_SEED={seed} FAILED");
+                failed.push(seed);
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{} of {storms} storms failed: {failed:?}", failed.len());
+}
