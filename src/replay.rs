@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use arguments::Arguments;
+pub use select::Rate;
 
 use crate::exit::{self, Exit, Failure, OrExit as _};
 use crate::logging;

@@ -4,6 +4,7 @@ mod error;
 mod extract;
 mod health;
 mod log;
+mod missed;
 mod openapi;
 mod operator;
 mod query;
@@ -39,7 +40,7 @@ pub fn router(app: &App, tokens: &Tokens) -> Router {
         // A job log has no limit: it is read as it comes.
         .merge(guard(submit::routes().layer(DefaultBodyLimit::disable()), tokens, Role::Submitter))
         .merge(guard(limit(operator::routes(), MIB), tokens, Role::Operator))
-        .merge(guard(limit(read::routes().merge(log::routes()), MIB), tokens, Role::Reader))
+        .merge(guard(limit(read::routes().merge(log::routes()).merge(missed::routes()), MIB), tokens, Role::Reader))
         .merge(openapi::routes())
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown);

@@ -27,6 +27,7 @@ mod tasks;
 mod unserved;
 mod vitals;
 mod why;
+mod window;
 
 pub use api::{AuditView, Reason};
 pub use app::Live;

@@ -1,5 +1,6 @@
 //! The mode, as people are told it, and what stands against being idle.
 
+use model::missed::TriggerState;
 use model::operator::{Mode, ModeView, OnDeadline};
 use model::{Span, Time};
 
@@ -8,6 +9,15 @@ use crate::store::{ModeRow, Observed, Result, TriggerView};
 
 /// A trigger that has been silent for so long is no longer expected.
 pub const GIVEN_UP: Span = Span::days(1);
+
+/// Whether a trigger that was last heard from then is still there.
+pub fn state(last_heard: Time, now: Time, silence: Span) -> TriggerState {
+    match now.since(last_heard) {
+        age if age <= silence => TriggerState::Heard,
+        age if age < GIVEN_UP => TriggerState::Silent,
+        _ => TriggerState::Away,
+    }
+}
 
 /// Looks whether idle is reached, and makes it so where it is.
 pub async fn observe(app: &App) -> Result<Observed> {
@@ -32,10 +42,8 @@ async fn uninterruptible(app: &App) -> Result<Option<String>> {
 
 /// The triggers that should be there and were not heard from, one sentence each: what they have is not known.
 pub fn silent(triggers: &[TriggerView], now: Time, silence: Span) -> Vec<String> {
-    let silent = triggers.iter().filter(|trigger| {
-        let age = now.since(trigger.last_heard);
-        age > silence && age < GIVEN_UP
-    });
+    let silent = |trigger: &&TriggerView| state(trigger.last_heard, now, silence) == TriggerState::Silent;
+    let silent = triggers.iter().filter(silent);
     silent
         .map(|trigger| {
             let since = trigger.last_heard.to_seconds();

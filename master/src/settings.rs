@@ -43,6 +43,8 @@ pub struct Settings {
 pub struct Resume {
     /// With more jobs queued than this, a resume asks for `--yes`.
     pub max_backlog: u64,
+    /// How many jobs of the backlog are let go a minute; 0 is all at once.
+    pub rate: u32,
 }
 
 /// `[master.results]`: the results store that findings go to. Without it they stay in the outbox.
@@ -77,7 +79,7 @@ impl Default for Settings {
 
 impl Default for Resume {
     fn default() -> Resume {
-        Resume { max_backlog: 10_000 }
+        Resume { max_backlog: 10_000, rate: 6_000 }
     }
 }
 

@@ -71,6 +71,12 @@ pub struct TriggerCounts {
     /// Deliveries of an event that the log already had.
     #[serde(default)]
     pub duplicates: u64,
+    /// Since when its log lacks nothing of what the bus sent; none where it listens to no bus.
+    #[serde(default)]
+    pub listening_since: Option<Time>,
+    /// Whatever the bus had for it by then is in its log.
+    #[serde(default)]
+    pub caught_up: Option<Time>,
 }
 
 /// The answer to a batch, and to `GET /api/v1/intake/RECORDER`.

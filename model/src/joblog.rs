@@ -49,33 +49,68 @@ pub struct Row {
 
 /// The rows of one record, as [`COLUMNS`] name them.
 pub fn rows<'a>(recorder: &'a str, record: &'a Record) -> impl Iterator<Item = [String; 18]> + 'a {
-    let event_time = record.event.time();
-    record.jobs.iter().zip(record.job_seq..).map(move |(job, seq)| {
-        let (key, policy) = match &job.supersede {
-            Some(s) => (s.key.clone(), s.policy.name().to_owned()),
-            None => (String::new(), String::new()),
+    let head = Head {
+        recorder,
+        recorded_at: Some(record.recorded_at),
+        event_id: &record.event.id,
+        event_time: record.event.time(),
+        topic: &record.event.topic,
+        generation: Some(record.generation),
+    };
+    record.jobs.iter().zip(record.job_seq..).map(move |(job, seq)| fields(Some(seq), &head, job))
+}
+
+/// What the jobs of one record have in common.
+struct Head<'a> {
+    recorder: &'a str,
+    recorded_at: Option<Time>,
+    event_id: &'a str,
+    event_time: Option<Time>,
+    topic: &'a str,
+    generation: Option<u64>,
+}
+
+impl Row {
+    /// The row as [`COLUMNS`] name it: what [`Header::row`] reads.
+    pub fn fields(&self) -> [String; 18] {
+        let head = Head {
+            recorder: &self.recorder,
+            recorded_at: self.recorded_at,
+            event_id: &self.event_id,
+            event_time: self.event_time,
+            topic: &self.topic,
+            generation: self.generation,
         };
-        [
-            seq.to_string(),
-            recorder.to_owned(),
-            record.recorded_at.to_string(),
-            record.event.id.clone(),
-            text(event_time),
-            record.event.topic.clone(),
-            job.rule.clone(),
-            record.generation.to_string(),
-            job.task.clone(),
-            job.item.clone(),
-            job.item_type.clone(),
-            job.arch.clone(),
-            job.priority.to_string(),
-            Value::Object(job.params.clone()).to_string(),
-            text(job.expires_at),
-            key,
-            policy,
-            job.key.to_string(),
-        ]
-    })
+        fields(self.seq, &head, &self.job)
+    }
+}
+
+fn fields(seq: Option<u64>, head: &Head<'_>, job: &NewJob) -> [String; 18] {
+    let (key, policy) = match &job.supersede {
+        Some(s) => (s.key.clone(), s.policy.name().to_owned()),
+        None => (String::new(), String::new()),
+    };
+    let number = |n: Option<u64>| n.map(|n| n.to_string()).unwrap_or_default();
+    [
+        number(seq),
+        head.recorder.to_owned(),
+        text(head.recorded_at),
+        head.event_id.to_owned(),
+        text(head.event_time),
+        head.topic.to_owned(),
+        job.rule.clone(),
+        number(head.generation),
+        job.task.clone(),
+        job.item.clone(),
+        job.item_type.clone(),
+        job.arch.clone(),
+        job.priority.to_string(),
+        Value::Object(job.params.clone()).to_string(),
+        text(job.expires_at),
+        key,
+        policy,
+        job.key.to_string(),
+    ]
 }
 
 fn text(time: Option<Time>) -> String {
@@ -258,6 +293,7 @@ mod tests {
         assert_eq!(row.job, record.jobs[0]);
         assert_eq!((row.seq, row.recorder.as_str(), row.event_id.as_str()), (Some(3), "rec", "e-1"));
         assert_eq!(row.event_time, record.event.time());
+        assert_eq!(row.fields(), rows("rec", &record).next().unwrap());
         assert!(row.key_given);
     }
 

@@ -8,6 +8,7 @@ pub mod intake;
 mod job;
 pub mod joblog;
 pub mod lease;
+pub mod missed;
 pub mod operator;
 mod outcome;
 mod role;

@@ -180,6 +180,9 @@ pub struct ResumeRequest {
     /// Only say what would be let go.
     #[serde(default)]
     pub dry_run: bool,
+    /// How many jobs of the backlog go a minute, instead of what the configuration says; 0 is all at once.
+    #[serde(default)]
+    pub rate: Option<u32>,
 }
 
 /// What waits for a resume, by the rule that asked for it.
@@ -187,6 +190,52 @@ pub struct ResumeRequest {
 pub struct Resumed {
     pub mode: ModeView,
     pub backlog: Vec<Backlog>,
+    /// How the backlog is let go.
+    pub release: Release,
+    /// The window of idle that this resume closes; none where it was never idle.
+    #[serde(default)]
+    pub window: Option<WindowView>,
+}
+
+/// How a backlog is let go: what comes in meanwhile goes before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Release {
+    /// Jobs that do not go at once.
+    pub held: u64,
+    /// Jobs a minute; 0 is all at once.
+    pub rate: u32,
+    /// When the last of them is let go.
+    pub until: Time,
+}
+
+/// A window of idle, and what came in during it: seen = made + nothing + duplicates + refused + quarantined.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WindowView {
+    pub since: Time,
+    pub until: Time,
+    pub sources: Vec<SourceSpan>,
+    /// Deliveries, as the positions of the sources at both edges tell.
+    pub seen: u64,
+    /// Events that called for jobs.
+    pub made: u64,
+    /// Events that called for none.
+    pub nothing: u64,
+    pub duplicates: u64,
+    /// Events whose jobs were all refused.
+    pub refused: u64,
+    pub quarantined: u64,
+    /// Whether the sum is right; if not, something was counted wrong or lost.
+    pub adds_up: bool,
+    /// What is known not to be here, one sentence each.
+    pub missed: Vec<String>,
+}
+
+/// The events of one recorder, both ends included; none where `to` is before `from`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SourceSpan {
+    pub recorder: String,
+    pub from: u64,
+    pub to: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -194,6 +243,9 @@ pub struct Backlog {
     pub rule: String,
     pub task: String,
     pub jobs: u64,
+    /// Jobs that became pointless while they waited: their time passed, and they do not run.
+    #[serde(default)]
+    pub stale: u64,
 }
 
 /// One page of a listing; `next` continues it.

@@ -41,6 +41,16 @@ pub struct Rate {
     pub each: Duration,
 }
 
+impl Rate {
+    /// The same in rows a minute, at least one.
+    pub fn per_minute(self) -> u32 {
+        let each = self.each.as_secs_f64();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast of a float saturates")]
+        let rows = (60.0 / each).round() as u32;
+        rows.max(1)
+    }
+}
+
 impl FromStr for Rate {
     type Err = String;
 

@@ -17,7 +17,7 @@ use tracing::{debug, error, info, warn};
 use crate::Live;
 use crate::decode::{Limits, decode};
 use crate::delivery::Delivery;
-use crate::log::{CommitError, Decided, Log, Ready, Staged};
+use crate::log::{CommitError, Decided, Heard, Log, Ready, Staged};
 use crate::metrics::Metrics;
 
 /// The most deliveries and bytes in one commit; one batch that is larger goes alone.
@@ -38,6 +38,8 @@ pub struct Intake {
 
 struct Handed {
     deliveries: Vec<Delivery>,
+    /// What the source says of itself, behind these deliveries.
+    heard: Option<Heard>,
     done: oneshot::Sender<()>,
 }
 
@@ -90,8 +92,21 @@ impl Intake {
     /// Hands a batch over; waits while too much is under way. `None` when the intake has ended.
     pub async fn hand(&self, deliveries: Vec<Delivery>) -> Option<Receipt> {
         let (done, receipt) = oneshot::channel();
-        self.batches.send(Handed { deliveries, done }).await.ok()?;
+        self.batches.send(Handed { deliveries, heard: None, done }).await.ok()?;
         Some(receipt)
+    }
+
+    /// Leaves a word that can be missed, if there is room for it now.
+    pub fn mention(&self, heard: Heard) {
+        let (done, _) = oneshot::channel();
+        let _ = self.batches.try_send(Handed { deliveries: Vec::new(), heard: Some(heard), done });
+    }
+
+    /// Leaves a source's word in the log, behind everything that was handed over. Nobody hears it when the intake has
+    /// ended.
+    pub async fn say(&self, heard: Heard) {
+        let (done, _) = oneshot::channel();
+        let _ = self.batches.send(Handed { deliveries: Vec::new(), heard: Some(heard), done }).await;
     }
 }
 
@@ -121,13 +136,16 @@ fn read(
     limits: &Limits,
     metrics: &Metrics,
 ) {
-    while let Some(Handed { deliveries, done }) = handed.blocking_recv() {
+    while let Some(Handed { deliveries, heard, done }) = handed.blocking_recv() {
         let now = net::clock::now();
-        metrics.received.fetch_add(deliveries.len() as u64, Ordering::Relaxed);
-        metrics.last_delivery.store(now.0, Ordering::Relaxed);
+        if !deliveries.is_empty() {
+            metrics.received.fetch_add(deliveries.len() as u64, Ordering::Relaxed);
+            metrics.last_delivery.store(now.0, Ordering::Relaxed);
+        }
         let live = live.borrow().clone();
         let bytes = deliveries.iter().map(|delivery| delivery.bytes.len()).sum();
-        let batch: Vec<_> = deliveries.into_iter().map(|delivery| ready(delivery, &live, limits, now)).collect();
+        let events = deliveries.into_iter().map(|delivery| ready(delivery, &live, limits, now));
+        let batch: Vec<_> = events.chain(heard.map(Ready::Heard)).collect();
         if let Some(sent) = batch.iter().rev().find_map(sent_at) {
             metrics.lag.store(now.0.saturating_sub(sent.0), Ordering::Relaxed);
         }
@@ -147,7 +165,7 @@ fn ready(delivery: Delivery, live: &Live, limits: &Limits, now: Time) -> Ready {
 fn sent_at(ready: &Ready) -> Option<Time> {
     match ready {
         Ready::Event { event, .. } => event.time(),
-        Ready::Unreadable { .. } => None,
+        Ready::Unreadable { .. } | Ready::Heard(_) => None,
     }
 }
 

@@ -23,7 +23,8 @@ mod trouble;
 
 pub use fedora::read as fedora_messaging;
 pub use intake::Ended;
-pub use log::{CommitError, OpenError};
+pub use log::listening::Gap;
+pub use log::{CommitError, OpenError, Past, PastError, Place, Survey};
 pub use metrics::Metrics;
 pub use record::{Origin, RecordError, Recording, Summary, record};
 pub use run::run;

@@ -12,7 +12,9 @@ pub mod disk;
 pub mod entry;
 pub mod frame;
 mod layout;
+pub mod listening;
 mod open;
+mod past;
 mod projection;
 mod reader;
 mod seen;
@@ -34,12 +36,14 @@ use model::{Span, Time};
 use tokio::sync::watch;
 
 pub use layout::{Layout, remove, remove_empty_quarantine};
+pub use past::{Past, PastError, Place, Survey};
 pub use projection::is_job_log;
 pub use reader::Reader;
-pub use stage::{Decided, Ready, Staged};
+pub use stage::{Decided, Heard, Ready, Staged};
 pub use write::CommitError;
 
 use disk::{Bytes, Disk};
+use listening::Coverage;
 use projection::Projection;
 use seen::Seen;
 
@@ -85,6 +89,8 @@ pub struct Log {
     /// What the next event to be staged gets; ahead of what is on disk while a batch is being written.
     next: Next,
     seen: Seen,
+    /// When the last word of a source that still listens was written down.
+    noted: Time,
     jobs: Projection,
     shared: Shared,
     /// Held as long as the log is open; none in tests without a file system.
@@ -98,6 +104,14 @@ struct Next {
     job_seq: u64,
     duplicates: u64,
     quarantined: u64,
+    /// What it covers; the numbers speak of that.
+    listening: Coverage,
+}
+
+impl Next {
+    /// Those of an empty log.
+    const FIRST: Next =
+        Next { seq: 1, job_seq: 1, duplicates: 0, quarantined: 0, listening: Coverage { since: None, until: None } };
 }
 
 impl Log {
@@ -133,6 +147,7 @@ pub struct Extent {
     pub opened_at: u64,
     pub duplicates: u64,
     pub quarantined: u64,
+    pub listening: Coverage,
     /// From the oldest; the last one is active. Never empty.
     segments: Vec<Segment>,
 }
@@ -176,6 +191,8 @@ impl Shared {
             forwarded: acknowledged.min(extent.next).saturating_sub(1),
             quarantined: extent.quarantined,
             duplicates: extent.duplicates,
+            listening_since: extent.listening.since,
+            caught_up: extent.listening.until,
         }
     }
 

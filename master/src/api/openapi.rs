@@ -4,7 +4,7 @@ use axum::Router;
 use axum::routing::get;
 use utoipa::OpenApi;
 
-use super::{log, operator, read, submit, trigger, worker};
+use super::{log, missed, operator, read, submit, trigger, worker};
 use crate::app::App;
 
 #[derive(OpenApi)]
@@ -26,6 +26,7 @@ use crate::app::App;
         operator::resume,
         operator::cancel,
         operator::rerun,
+        operator::forget,
         read::status,
         read::vitals,
         read::present_mode,
@@ -36,6 +37,9 @@ use crate::app::App;
         read::event,
         read::divergences,
         read::workers,
+        missed::triggers,
+        missed::seen,
+        missed::known,
         read::why_job,
         read::why_event,
         read::audit,

@@ -2,10 +2,11 @@
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use model::intake::JobAnswer;
-use model::operator::{IdleRequest, JobDetail, Mode, ModeView, ResumeRequest, Resumed};
+use model::missed::{TriggerState, Triggers};
+use model::operator::{IdleRequest, JobDetail, Mode, ModeView, Release, ResumeRequest, Resumed};
 use model::{JobId, JobState};
 use net::{Caller, Problem};
 use serde::{Deserialize, Serialize};
@@ -13,17 +14,19 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::extract::Json;
-use super::{ApiError, ApiResult};
+use super::{ApiError, ApiResult, missed};
 use crate::app::App;
 use crate::detail;
 use crate::mode;
-use crate::store::{Act, Cancel};
+use crate::store::{self, Act, Cancel};
 use crate::tasks::Current;
+use crate::window;
 
 pub fn routes() -> Router<App> {
     Router::new()
         .route("/idle", post(idle))
         .route("/resume", post(resume))
+        .route("/triggers/{recorder}/forget", post(forget))
         .route("/jobs/{job}/cancel", post(cancel))
         .route("/jobs/{job}/rerun", post(rerun))
 }
@@ -67,7 +70,7 @@ pub async fn idle(
     Ok(axum::Json(mode::view(&app, observed).await?))
 }
 
-/// Gives out work again. More than the configuration lets through unasked needs `yes`.
+/// Gives out work again, the backlog at a rate. More than the configuration lets through unasked needs `yes`.
 #[utoipa::path(post, path = "/api/v1/resume", tag = "operator", request_body = ResumeRequest,
     responses((status = 200, body = Resumed)))]
 pub async fn resume(
@@ -80,9 +83,12 @@ pub async fn resume(
     }
     let backlog = app.store.backlog().await?;
     let before = app.store.mode().await?;
-    let most = app.settings.resume.max_backlog;
+    let (most, rate) = (app.settings.resume.max_backlog, body.rate.unwrap_or(app.settings.resume.rate));
     let queued: u64 = backlog.iter().map(|row| row.jobs).sum();
-    if !body.dry_run && before.mode != Mode::Active {
+    let mut release = store::plan(queued, rate, app.store.now().await?);
+    if before.mode == Mode::Active {
+        release.held = 0;
+    } else if !body.dry_run {
         if queued > most && !body.yes {
             return Err(Problem::conflict(format!(
                 "{queued} jobs would be let go, more than the {most} that go unasked: look at them with \
@@ -91,14 +97,43 @@ pub async fn resume(
             .into());
         }
         let act = Act {
-            after: json!({"mode": Mode::Active, "backlog": queued}),
+            after: json!({"mode": Mode::Active, "backlog": queued, "rate": rate}),
             ..act(&caller, "resume", "system".into(), &body.reason, json!({"mode": before.mode, "by": before.by}))
         };
-        app.store.resume(&act).await?;
-        tracing::info!(actor = %caller.name, reason = %body.reason, backlog = queued, "resumed");
+        release = app.store.resume(&act, rate).await?.1;
+        tracing::info!(actor = %caller.name, reason = %body.reason, backlog = queued, rate, "resumed");
     }
-    let mode = mode::present(&app).await?;
-    Ok(axum::Json(Resumed { mode, backlog }))
+    let (mode, window) = (mode::present(&app).await?, window::newest(&app).await?);
+    let window = window.filter(|_| before.mode == Mode::Idle);
+    let release = Release { held: release.held, rate, until: release.until };
+    Ok(axum::Json(Resumed { mode, backlog, release, window }))
+}
+
+/// Forgets a trigger that will not come back: idle and `missed` wait for it no more.
+#[utoipa::path(post, path = "/api/v1/triggers/{recorder}/forget", tag = "operator",
+    params(("recorder" = String, Path,)), request_body = Reason, responses((status = 200, body = Triggers)))]
+pub async fn forget(
+    State(app): State<App>,
+    caller: Caller,
+    Path(recorder): Path<String>,
+    Json(body): Json<Reason>,
+) -> ApiResult<axum::Json<Triggers>> {
+    given(&body.reason)?;
+    let known = missed::triggers(State(app.clone())).await?.0;
+    let Some(trigger) = known.items.iter().find(|trigger| trigger.recorder == recorder) else {
+        return Err(Problem::not_found(format!("there is no trigger {recorder}")).into());
+    };
+    if trigger.state == TriggerState::Heard {
+        return Err(Problem::new(
+            StatusCode::PRECONDITION_FAILED,
+            format!("trigger {recorder} is there: it was heard from at {}; stop it first", trigger.last_heard),
+        )
+        .into());
+    }
+    let before = json!({"next": trigger.next, "last_heard": trigger.last_heard});
+    let act = act(&caller, "trigger.forget", format!("trigger {recorder}"), &body.reason, before);
+    app.store.forget_trigger(&recorder, &act).await?;
+    missed::triggers(State(app)).await
 }
 
 /// Cancels a job: at once where it has not begun, else as soon as its worker has stopped it.

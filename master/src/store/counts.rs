@@ -33,6 +33,8 @@ struct TriggerRow {
     forwarded: i64,
     quarantined: i64,
     duplicates: i64,
+    listening_since: Option<i64>,
+    caught_up: Option<i64>,
     repeated: i64,
     pair: Option<String>,
     member: Option<String>,
@@ -179,7 +181,7 @@ impl Store {
         let rows: Vec<TriggerRow> = on_read!(self.db(), |pool| {
             sqlx::query_as(
                 "SELECT recorder, next, last_heard, generation, recorded, forwarded, quarantined, duplicates, repeated,
-                        pair, member, last_event
+                        pair, member, last_event, listening_since, caught_up
                  FROM triggers ORDER BY recorder",
             )
             .fetch_all(pool)
@@ -195,6 +197,8 @@ impl Store {
                 forwarded: nat(row.forwarded),
                 quarantined: nat(row.quarantined),
                 duplicates: nat(row.duplicates),
+                listening_since: row.listening_since.map(Time),
+                caught_up: row.caught_up.map(Time),
             },
             repeated: nat(row.repeated),
             last_event: row.last_event.map(Time),

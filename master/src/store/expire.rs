@@ -152,9 +152,10 @@ async fn promote(work: &mut Work) -> Result<u64> {
             "WITH due AS (
                  DELETE FROM waiting WHERE job = ANY (ARRAY (
                      SELECT job FROM waiting WHERE until_at <= $1 ORDER BY until_at LIMIT $2 FOR UPDATE SKIP LOCKED))
-                 RETURNING job, attempt, expires_at)
+                 RETURNING job, attempt, expires_at, rank)
              INSERT INTO queued (job, attempt, needs, rank, expires_at)
-             SELECT d.job, d.attempt, j.needs, j.rank, d.expires_at FROM due d JOIN jobs j ON j.seq = d.job",
+             SELECT d.job, d.attempt, j.needs, COALESCE(d.rank, j.rank), d.expires_at
+             FROM due d JOIN jobs j ON j.seq = d.job",
         )
         .bind(now)
         .bind(SLICE)
@@ -164,7 +165,8 @@ async fn promote(work: &mut Work) -> Result<u64> {
         Tx::Lite(tx) => {
             let moved = sqlx::query(
                 "INSERT INTO queued (job, attempt, needs, rank, expires_at)
-                 SELECT w.job, w.attempt, j.needs, j.rank, w.expires_at FROM waiting w JOIN jobs j ON j.seq = w.job
+                 SELECT w.job, w.attempt, j.needs, COALESCE(w.rank, j.rank), w.expires_at
+                 FROM waiting w JOIN jobs j ON j.seq = w.job
                  WHERE w.until_at <= $1 ORDER BY w.until_at LIMIT $2",
             )
             .bind(now)

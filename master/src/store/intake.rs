@@ -7,7 +7,7 @@ use model::Content;
 use serde_json::json;
 
 use super::number::{int, nat};
-use super::submit::{Wanted, admitted, append, needs};
+use super::submit::{Wanted, admitted, append, needs, unfit};
 use super::text::{beginning, clean, event_name, event_name_beside};
 use super::tx::{Tx, Work, on_tx, retrying};
 use super::types::{Act, Batch, Candidate, Intake, NewEvent};
@@ -89,11 +89,29 @@ impl Store {
                     .await?
                     .rows_affected()
             });
-            audit::record(&mut work, act).await?;
+            if rows > 0 {
+                audit::record(&mut work, act).await?;
+            }
             work.commit().await?;
             Ok(rows > 0)
         })
         .await
+    }
+}
+
+impl NewEvent {
+    /// How many jobs were decided from it.
+    fn asked(&self) -> i32 {
+        i32::try_from(self.jobs.len()).unwrap_or(i32::MAX)
+    }
+
+    /// How many of them this master does not run.
+    fn refused(&self) -> i32 {
+        let refused = self.jobs.iter().filter(|candidate| match candidate {
+            Candidate::Answered(_) => true,
+            Candidate::Admitted(admitted) => unfit(admitted).is_some(),
+        });
+        i32::try_from(refused.count()).unwrap_or(i32::MAX)
     }
 }
 
@@ -103,12 +121,12 @@ async fn hear(work: &mut Work, batch: &Batch) -> Result<u64> {
     let next: i64 = on_tx!(&mut work.tx, |conn| {
         sqlx::query_scalar(
             "INSERT INTO triggers (recorder, next, last_heard, generation, recorded, forwarded, quarantined, duplicates,
-                 pair, member)
-             VALUES ($1, 1, $2, $3, $4, $5, $6, $7, $8, $9)
+                 pair, member, listening_since, caught_up)
+             VALUES ($1, 1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
              ON CONFLICT (recorder) DO UPDATE SET last_heard = excluded.last_heard, generation = excluded.generation,
                  recorded = excluded.recorded, forwarded = excluded.forwarded, quarantined = excluded.quarantined,
-                 duplicates = excluded.duplicates,
-                 pair = excluded.pair, member = excluded.member
+                 duplicates = excluded.duplicates, pair = excluded.pair, member = excluded.member,
+                 listening_since = excluded.listening_since, caught_up = excluded.caught_up
              RETURNING next",
         )
         .bind(&batch.recorder)
@@ -120,6 +138,8 @@ async fn hear(work: &mut Work, batch: &Batch) -> Result<u64> {
         .bind(int(batch.counts.duplicates))
         .bind(batch.pair.as_ref().map(|pair| &pair.name))
         .bind(batch.pair.as_ref().map(|pair| &pair.member))
+        .bind(batch.counts.listening_since.map(|at| at.0))
+        .bind(batch.counts.caught_up.map(|at| at.0))
         .fetch_one(conn)
         .await?
     });
@@ -244,12 +264,13 @@ async fn insert_events(
             let texts = |of: &dyn Fn(&NewEvent) -> String| new.values().map(|i| of(&events[*i])).collect::<Vec<_>>();
             sqlx::query_as(
                 "INSERT INTO events (id, content, topic, sent_at, recorded_at, recorder, recorder_seq, generation,
-                     source, matched, document)
-                 SELECT g.id, g.content, g.topic, g.sent_at, g.recorded_at, $11, g.seq, g.generation, g.source,
-                     g.matched, g.document
+                     source, matched, document, asked, refused)
+                 SELECT g.id, g.content, g.topic, g.sent_at, g.recorded_at, $13, g.seq, g.generation, g.source,
+                     g.matched, g.document, g.asked, g.refused
                  FROM unnest($1::text[], $2::bytea[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[],
-                     $8::text[], $9::text[], $10::text[])
-                     AS g (id, content, topic, sent_at, recorded_at, seq, generation, source, matched, document)
+                     $8::text[], $9::text[], $10::text[], $11::int[], $12::int[])
+                     AS g (id, content, topic, sent_at, recorded_at, seq, generation, source, matched, document, asked,
+                           refused)
                  ON CONFLICT (id) DO NOTHING
                  RETURNING id, seq",
             )
@@ -263,6 +284,8 @@ async fn insert_events(
             .bind(texts(&|e| clean(&e.event.source).into_owned()))
             .bind(texts(&|e| json!(e.matched).to_string()))
             .bind(texts(&document))
+            .bind(new.values().map(|i| events[*i].asked()).collect::<Vec<_>>())
+            .bind(new.values().map(|i| events[*i].refused()).collect::<Vec<_>>())
             .bind(recorder)
             .fetch_all(&mut **tx)
             .await?
@@ -283,14 +306,16 @@ async fn insert_events(
                         clean(&e.event.source),
                         json!(e.matched).to_string(),
                         document(e),
+                        e.asked(),
+                        e.refused(),
                     ])
                 })
                 .collect();
             sqlx::query_as(
                 "INSERT INTO events (id, content, topic, sent_at, recorded_at, recorder, recorder_seq, generation,
-                     source, matched, document)
+                     source, matched, document, asked, refused)
                  SELECT r.value->>0, unhex(r.value->>1), r.value->>2, r.value->>3, r.value->>4, $2, r.value->>5,
-                     r.value->>6, r.value->>7, r.value->>8, r.value->>9
+                     r.value->>6, r.value->>7, r.value->>8, r.value->>9, r.value->>10, r.value->>11
                  FROM json_each($1) r WHERE true
                  ON CONFLICT (id) DO NOTHING
                  RETURNING id, seq",

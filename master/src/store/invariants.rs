@@ -30,8 +30,8 @@ const CHECKS: [(&str, &str); 13] = [
          WHERE s.attempt <> 1 + (SELECT count(*) FROM attempts a WHERE a.job = s.job)",
     ),
     (
-        "queued jobs stand in the queue under other needs than their own",
-        "SELECT count(*) FROM queued q JOIN jobs j ON j.seq = q.job WHERE q.needs <> j.needs OR q.rank <> j.rank",
+        "queued jobs stand in the queue under other needs than their own, or before their turn",
+        "SELECT count(*) FROM queued q JOIN jobs j ON j.seq = q.job WHERE q.needs <> j.needs OR q.rank < j.rank",
     ),
     (
         "jobs need a label set that there is not",

@@ -18,7 +18,9 @@ mod intake;
 mod invariants;
 mod jobs;
 mod labels;
+mod lane;
 mod listing;
+mod missed;
 mod mode;
 mod moves;
 mod number;
@@ -32,6 +34,7 @@ mod text;
 mod token;
 mod tx;
 mod types;
+mod window;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -45,6 +48,8 @@ use self::bell::Bell;
 use self::labels::LabelSets;
 
 pub use self::error::{Error, Result};
+pub use self::lane::plan;
+pub use self::missed::SeenCursor;
 pub use self::token::{NotAToken, Token};
 pub use self::types::*;
 

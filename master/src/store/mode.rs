@@ -2,18 +2,17 @@
 //!
 //! Every change is made alone: a claim that saw the mode before has committed, and one that comes after sees it.
 
-use std::collections::BTreeMap;
-
 use db::on_read;
 use model::operator::{Backlog, IdleRequest, Mode, OnDeadline};
 use model::{Span, Time};
-use serde_json::json;
 
 use super::error::corrupt;
+use super::lane::line_up;
 use super::number::nat;
 use super::text::clean;
 use super::tx::{Work, on_tx, retrying};
-use super::types::{Act, ModeRow, Observed, Window};
+use super::types::{Act, ModeRow, Observed, Release};
+use super::window::edge;
 use super::{Result, Store, audit};
 
 /// A trigger is there when it was heard from within this time.
@@ -130,14 +129,17 @@ impl Store {
         .await
     }
 
-    /// Gives out work again, and closes the window of an idle.
-    pub async fn resume(&self, act: &Act) -> Result<ModeRow> {
-        let row = retrying(async || {
+    /// Gives out work again, and closes the window of an idle. What has waited is let go at this rate, in jobs a
+    /// minute; all at once where it is 0.
+    pub async fn resume(&self, act: &Act, rate: u32) -> Result<(ModeRow, Release)> {
+        let done = retrying(async || {
             let mut work = self.begin_alone().await?;
             if work.mode == Mode::Active {
-                return read(&mut work).await;
+                return Ok((read(&mut work).await?, Release { held: 0, until: work.now }));
             }
-            let (now, positions) = (work.now.0, positions(&mut work).await?);
+            let (now, edge) = (work.now.0, edge(&mut work).await?);
+            let reason = format!("in the backlog that {} lets go at {rate} jobs a minute", clean(&act.actor));
+            let release = line_up(&mut work, rate, &reason).await?;
             on_tx!(&mut work.tx, |conn| {
                 sqlx::query(
                     "UPDATE mode SET mode = 'active', set_by = $1, reason = $2, since = $3, deadline = NULL,
@@ -148,61 +150,47 @@ impl Store {
                 .bind(now)
                 .execute(&mut *conn)
                 .await?;
-                sqlx::query("UPDATE windows SET resumed_at = $1, positions_at_resume = $2 WHERE resumed_at IS NULL")
-                    .bind(now)
-                    .bind(positions)
-                    .execute(conn)
-                    .await?;
+                sqlx::query(
+                    "UPDATE windows SET resumed_at = $1, positions_at_resume = $2, events_at_resume = $3
+                     WHERE resumed_at IS NULL",
+                )
+                .bind(now)
+                .bind(edge.positions)
+                .bind(edge.events)
+                .execute(conn)
+                .await?;
             });
             audit::record(&mut work, act).await?;
             let row = read(&mut work).await?;
             work.commit().await?;
-            Ok(row)
+            Ok((row, release))
         })
         .await?;
         self.ring();
-        Ok(row)
+        Ok(done)
     }
 
-    /// What waits for a resume, by rule and task, most first.
+    /// What waits for a resume, by rule and task, most first; and what became pointless since the mode was set.
     pub async fn backlog(&self) -> Result<Vec<Backlog>> {
-        let rows: Vec<(String, String, i64)> = on_read!(self.db(), |pool| {
+        let rows: Vec<(String, String, i64, i64)> = on_read!(self.db(), |pool| {
             sqlx::query_as(
-                "SELECT j.rule, j.task, count(*) AS jobs
-                 FROM (SELECT job FROM queued UNION ALL SELECT job FROM waiting) b JOIN jobs j ON j.seq = b.job
-                 GROUP BY j.rule, j.task ORDER BY jobs DESC, j.rule, j.task",
+                "SELECT rule, task, CAST(sum(jobs) AS BIGINT) AS jobs, CAST(sum(stale) AS BIGINT) AS stale FROM (
+                     SELECT j.rule, j.task, count(*) AS jobs, 0 AS stale
+                     FROM (SELECT job FROM queued UNION ALL SELECT job FROM waiting) b JOIN jobs j ON j.seq = b.job
+                     GROUP BY j.rule, j.task
+                     UNION ALL
+                     SELECT j.rule, j.task, 0, count(*)
+                     FROM ended x JOIN jobs j ON j.seq = x.job, mode m
+                     WHERE x.state = 'expired' AND x.state <> 'finished' AND m.mode <> 'active'
+                       AND x.ended_at >= m.since
+                     GROUP BY j.rule, j.task) c
+                 GROUP BY rule, task ORDER BY 3 DESC, 4 DESC, rule, task",
             )
             .fetch_all(pool)
             .await?
         });
-        Ok(rows.into_iter().map(|(rule, task, jobs)| Backlog { rule, task, jobs: nat(jobs) }).collect())
-    }
-
-    /// Newest first.
-    pub async fn windows(&self, limit: u32) -> Result<Vec<Window>> {
-        type Row = (i64, String, String, i64, Option<i64>, String, Option<String>);
-        let rows: Vec<Row> = on_read!(self.db(), |pool| {
-            sqlx::query_as(
-                "SELECT seq, set_by, reason, idle_at, resumed_at, positions_at_idle, positions_at_resume
-                 FROM windows ORDER BY seq DESC LIMIT $1",
-            )
-            .bind(i64::from(limit))
-            .fetch_all(pool)
-            .await?
-        });
-        let read = |(seq, by, reason, idle_at, resumed_at, at_idle, at_resume): Row| {
-            let map = |text: &str| serde_json::from_str(text).map_err(|_| corrupt("windows", "positions", seq, text));
-            Ok(Window {
-                seq,
-                by,
-                reason,
-                idle_at: Time(idle_at),
-                resumed_at: resumed_at.map(Time),
-                positions_at_idle: map(&at_idle)?,
-                positions_at_resume: at_resume.as_deref().map(map).transpose()?,
-            })
-        };
-        rows.into_iter().map(read).collect()
+        let read = |(rule, task, jobs, stale)| Backlog { rule, task, jobs: nat(jobs), stale: nat(stale) };
+        Ok(rows.into_iter().map(read).collect())
     }
 }
 
@@ -248,14 +236,15 @@ async fn against_idle(work: &mut Work) -> Result<Vec<String>> {
 }
 
 async fn become_idle(work: &mut Work) -> Result<()> {
-    let (now, positions) = (work.now.0, positions(work).await?);
+    let (now, edge) = (work.now.0, edge(work).await?);
     on_tx!(&mut work.tx, |conn| {
         sqlx::query(
-            "INSERT INTO windows (set_by, reason, idle_at, positions_at_idle)
-             SELECT set_by, reason, $1, $2 FROM mode WHERE mode = 'draining'",
+            "INSERT INTO windows (set_by, reason, idle_at, positions_at_idle, events_at_idle)
+             SELECT set_by, reason, $1, $2, $3 FROM mode WHERE mode = 'draining'",
         )
         .bind(now)
-        .bind(positions)
+        .bind(edge.positions)
+        .bind(edge.events)
         .execute(&mut *conn)
         .await?;
         sqlx::query(
@@ -266,11 +255,4 @@ async fn become_idle(work: &mut Work) -> Result<()> {
         .await?;
     });
     Ok(())
-}
-
-/// The number of the next event of every recorder, as JSON.
-async fn positions(work: &mut Work) -> Result<String> {
-    let rows: Vec<(String, i64)> =
-        on_tx!(&mut work.tx, |conn| sqlx::query_as("SELECT recorder, next FROM triggers").fetch_all(conn).await?);
-    Ok(json!(rows.into_iter().collect::<BTreeMap<_, _>>()).to_string())
 }

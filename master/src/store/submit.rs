@@ -190,7 +190,7 @@ pub(super) async fn append(work: &mut Work, sets: &Sets, mut wanted: Vec<Wanted<
 }
 
 /// Why a job cannot be stored: one that no index takes must not stop the others.
-fn unfit(admitted: &Admitted) -> Option<String> {
+pub(super) fn unfit(admitted: &Admitted) -> Option<String> {
     let (job, labels) = (&admitted.job, labels::text(&admitted.needs));
     let texts = [("task has", &job.task), ("item has", &job.item), ("rule has", &job.rule), ("labels have", &labels)];
     let (what, text) = texts.into_iter().find(|(_, text)| !fits(text))?;

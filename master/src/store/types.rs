@@ -6,6 +6,7 @@ use model::intake::{JobAnswer, Pair, TriggerCounts};
 use model::lease::Worker;
 use model::operator::{JobSummary, Mode, OnDeadline};
 use model::{Arch, End, Event, Finding, JobId, JobState, NewJob, Outcome, Time};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -277,8 +278,42 @@ pub struct Window {
     pub reason: String,
     pub idle_at: Time,
     pub resumed_at: Option<Time>,
-    pub positions_at_idle: BTreeMap<String, u64>,
-    pub positions_at_resume: Option<BTreeMap<String, u64>>,
+    pub positions_at_idle: BTreeMap<String, Position>,
+    pub positions_at_resume: Option<BTreeMap<String, Position>>,
+    /// The number of the last event that was stored; none in a window of a version that did not count.
+    pub events_at_idle: Option<i64>,
+    pub events_at_resume: Option<i64>,
+}
+
+/// Where a recorder stands, and what it and the master have counted since its log began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Position {
+    /// The number of the next event.
+    pub next: u64,
+    pub repeated: u64,
+    pub duplicates: u64,
+    pub quarantined: u64,
+    /// Whatever the bus had by then was in its log.
+    pub caught_up: Option<Time>,
+}
+
+/// What came in during a window: `seen` is told by the sources' positions, the rest by what is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sums {
+    pub seen: u64,
+    pub made: u64,
+    pub nothing: u64,
+    pub refused: u64,
+    pub duplicates: u64,
+    pub quarantined: u64,
+}
+
+/// What a resume holds back, and when the last of it is let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Release {
+    pub held: u64,
+    pub until: Time,
 }
 
 /// The one row that says which site is active.

@@ -226,7 +226,7 @@ pub fn batch(recorder: &str, first: u64, events: Vec<Event>) -> Batch {
     });
     Batch {
         recorder: recorder.into(),
-        counts: TriggerCounts { recorded, forwarded: first - 1, quarantined: 0, duplicates: 0 },
+        counts: TriggerCounts { recorded, forwarded: first - 1, ..TriggerCounts::default() },
         generation: 7,
         pair: None,
         events: events.collect(),

@@ -7,11 +7,13 @@ mod intake;
 mod leases;
 mod listings;
 mod masters;
+mod missed;
 mod modes;
 mod moves;
 mod names;
 mod pairs;
 mod storm;
+mod window;
 
 /// Runs each story on both engines.
 macro_rules! stories {

@@ -128,7 +128,7 @@ async fn a_takeover_waits_for_open_transactions_and_then_the_old_master_writes_n
         bed.store.expire(&decide).await.map(drop),
         bed.store.promote().await.map(drop),
         bed.store.delivered(&[1]).await,
-        bed.store.resume(&act("resume")).await.map(drop),
+        bed.store.resume(&act("resume"), 0).await.map(drop),
         bed.store.take_duty("expire", "old", TERM).await.map(drop),
         bed.store.renew(&worker("w"), &[], TERM).await.map(drop),
     ] {

@@ -43,7 +43,7 @@ stories! {
 
         let mut changed = bed.store.changed();
         changed.mark_unchanged();
-        assert_eq!(bed.store.resume(&act("resume")).await.unwrap().mode, Mode::Active);
+        assert_eq!(bed.store.resume(&act("resume"), 0).await.unwrap().0.mode, Mode::Active);
         assert!(changed.has_changed().unwrap());
         assert_eq!(bed.claim(&w, 4).await.len(), 2);
         bed.sound().await;
@@ -55,15 +55,15 @@ stories! {
         bed.store.drain(&idle(), &act("idle")).await.unwrap();
         assert_eq!(bed.store.observe_idle(&[]).await.unwrap().mode.mode, Mode::Idle);
         bed.store.intake(&batch("r", 3, vec![event("c", 3)])).await.unwrap();
-        bed.store.resume(&act("resume")).await.unwrap();
+        bed.store.resume(&act("resume"), 0).await.unwrap();
         let windows = bed.store.windows(10).await.unwrap();
         assert_eq!(windows.len(), 1);
-        assert_eq!(windows[0].positions_at_idle["r"], 3);
-        assert_eq!(windows[0].positions_at_resume.as_ref().unwrap()["r"], 4);
+        assert_eq!(windows[0].positions_at_idle["r"].next, 3);
+        assert_eq!(windows[0].positions_at_resume.as_ref().unwrap()["r"].next, 4);
         assert!(windows[0].resumed_at.unwrap() >= windows[0].idle_at);
         // A drain that was resumed before it was idle is no window.
         bed.store.drain(&idle(), &act("idle")).await.unwrap();
-        bed.store.resume(&act("resume")).await.unwrap();
+        bed.store.resume(&act("resume"), 0).await.unwrap();
         assert_eq!(bed.store.windows(10).await.unwrap().len(), 1);
         bed.sound().await;
     }
@@ -129,7 +129,7 @@ stories! {
         assert_eq!(bed.state(first.job).await, JobState::Queued);
         assert_eq!(bed.store.attempts(first.job).await.unwrap()[0].end, Some(End::HandedBack));
 
-        bed.store.resume(&act("resume")).await.unwrap();
+        bed.store.resume(&act("resume"), 0).await.unwrap();
         let again = bed.claim(&w, 1).await.pop().unwrap();
         for stopped in [bed.store.requeue_running("too late", &|_| true).await, bed.store.kill_running("too late").await] {
             assert_eq!(stopped.unwrap(), 0, "what began after a resume is not stopped");
@@ -178,7 +178,7 @@ stories! {
 
     async fn every_act_is_in_the_audit_table(bed: Bed) {
         bed.store.drain(&idle(), &act("idle")).await.unwrap();
-        bed.store.resume(&act("resume")).await.unwrap();
+        bed.store.resume(&act("resume"), 0).await.unwrap();
         bed.store.note(&act("token.create")).await.unwrap();
         let (page, next) = bed.store.audit(None, 2).await.unwrap();
         assert_eq!(page.iter().map(|a| a.action.as_str()).collect::<Vec<_>>(), ["token.create", "resume"]);

@@ -74,7 +74,7 @@ async fn one(bed: &Bed, store: &master::store::Store, n: u32, submitted: &Atomic
                     .await
                     .unwrap();
                 store.observe_idle(&[]).await.unwrap();
-                store.resume(&act("resume")).await.unwrap();
+                store.resume(&act("resume"), 0).await.unwrap();
             }
         }
         let granted = claim(store, &w, 5).await;

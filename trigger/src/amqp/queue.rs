@@ -12,31 +12,22 @@ use super::{Passive, Settings};
 pub struct Declared {
     pub channel: Channel,
     pub name: String,
+    /// Whether it was there before, and has kept what came meanwhile.
+    pub kept: bool,
 }
 
 /// Finds or makes the queue and binds it. A failed question costs its channel, so each next one gets a new channel.
 pub async fn declare(connection: &Connection, settings: &Settings, alone: bool) -> Result<Declared, Fault> {
-    if alone && !settings.queue.is_empty() {
-        let channel = open(connection).await?;
-        match channel.queue_declare(settings.queue.as_str().into(), passive(), FieldTable::default()).await {
-            Ok(queue) if queue.consumer_count() > 0 => return Err(Fault::InUse(settings.queue.clone())),
-            Ok(_) => {}
-            Err(error) if code(&error) == Some(404) => {}
-            // 405: exclusive to another connection.
-            Err(error) if code(&error) == Some(405) => return Err(Fault::InUse(settings.queue.clone())),
-            Err(error) => return Err(Fault::of("look for the queue", &error)),
-        }
-    }
-    let declared = match settings.passive {
+    let kept = !settings.queue.is_empty() && found(connection, settings, alone).await?;
+    let mut declared = match settings.passive {
         // Nobody else can have made a queue that has no name yet.
         _ if settings.queue.is_empty() => make(connection, settings, active(settings)).await?,
         Passive::No => make(connection, settings, active(settings)).await?,
         Passive::Only => make(connection, settings, passive()).await?,
-        Passive::First => match make(connection, settings, passive()).await {
-            Ok(declared) => declared,
-            Err(_) => make(connection, settings, active(settings)).await?,
-        },
+        Passive::First if kept => make(connection, settings, passive()).await?,
+        Passive::First => make(connection, settings, active(settings)).await?,
     };
+    declared.kept = kept;
     bind(&declared.channel, settings, &declared.name).await?;
     Ok(declared)
 }
@@ -78,6 +69,20 @@ async fn make_exchanges(channel: &Channel, settings: &Settings) -> Result<(), Fa
     Ok(())
 }
 
+/// Whether the queue is there by now; `alone` refuses one that somebody consumes.
+async fn found(connection: &Connection, settings: &Settings, alone: bool) -> Result<bool, Fault> {
+    let channel = open(connection).await?;
+    match channel.queue_declare(settings.queue.as_str().into(), passive(), FieldTable::default()).await {
+        Ok(queue) if alone && queue.consumer_count() > 0 => Err(Fault::InUse(settings.queue.clone())),
+        // 405: exclusive to another connection.
+        Err(error) if alone && code(&error) == Some(405) => Err(Fault::InUse(settings.queue.clone())),
+        Ok(_) => Ok(true),
+        Err(error) if alone && code(&error) != Some(404) => Err(Fault::of("look for the queue", &error)),
+        // Whatever is wrong with it, declaring it tells.
+        Err(_) => Ok(false),
+    }
+}
+
 async fn open(connection: &Connection) -> Result<Channel, Fault> {
     connection.create_channel().await.map_err(|e| Fault::of("open a channel", &e))
 }
@@ -89,7 +94,7 @@ async fn make(connection: &Connection, settings: &Settings, how: QueueDeclareOpt
         .queue_declare(settings.queue.as_str().into(), how, arguments(&settings.arguments))
         .await
         .map_err(|e| Fault::of(&format!("declare queue '{}'", settings.queue), &e))?;
-    Ok(Declared { name: queue.name().to_string(), channel })
+    Ok(Declared { name: queue.name().to_string(), channel, kept: false })
 }
 
 pub fn passive() -> QueueDeclareOptions {

@@ -10,19 +10,25 @@ use lapin::message::Delivery as Message;
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, Consumer};
+use model::Time;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::connect::{self, connect};
-use super::queue::{self, declare};
+use super::queue::{self, Declared, declare};
 use super::{Ended, Fault, Settings, Source, headers};
 use crate::delivery::Delivery;
 use crate::intake::{Intake, MOST, MOST_BYTES, Receipt};
+use crate::log::Heard;
+use crate::log::listening::Word;
 use crate::metrics::{Counted, Metrics};
 
 /// How often a session is looked at while it is quiet, in one `quiet` of the settings.
 const LOOKS: u32 = 4;
+
+/// How often it is asked whether we have all that the bus has.
+const COUNTS: Duration = Duration::from_secs(5);
 
 /// How many batches may be in hand. The intake has room for more, so that we never wait for it and go on looking at the
 /// connection while its disk is full.
@@ -44,13 +50,20 @@ pub async fn run(
         () = stop.cancelled() => return Ok(Ended::Stopped),
     };
     let set_up = tokio::time::timeout(PATIENCE, set_up(&connection, source)).await;
-    let (channel, consumer, queue) =
+    let began = net::clock::now();
+    let (channel, consumer, queue, kept) =
         set_up.map_err(|_| Fault::passing("the broker does not answer while the queue is declared"))??;
     if std::mem::replace(consumed_before, true) {
         source.metrics.reconnects.fetch_add(1, Ordering::Relaxed);
     }
     let _consumed = Counted::by(&source.metrics.consumed);
     source.metrics.troubles.end(&source.called());
+    let to: Arc<str> = format!("amqp:{queue}").into();
+    let word = if kept { Word::Again } else { Word::Began };
+    tokio::select! {
+        () = intake.say(Heard { word, at: began, to: to.clone() }) => {}
+        () = stop.cancelled() => return Ok(Ended::Stopped),
+    }
     info!(bus.host = connect::host(url), queue, "consuming queue {queue} at {}", connect::host(url));
 
     let mut session = Session {
@@ -58,7 +71,7 @@ pub async fn run(
         channel,
         consumer,
         settings: &source.settings,
-        source: format!("amqp:{queue}").into(),
+        source: to,
         queue,
         in_hand: VecDeque::new(),
         last: Instant::now(),
@@ -67,7 +80,7 @@ pub async fn run(
     };
     let ended = session.consume(intake, stop).await;
     let finished = match &ended {
-        Ok(Ended::Stopped) => session.finish().await,
+        Ok(Ended::Stopped) => session.finish(intake).await,
         Ok(Ended::IntakeGone) | Err(_) => Ok(()),
     };
     // A connection that is lost cannot be closed in order; it is dropped.
@@ -78,9 +91,8 @@ pub async fn run(
     finished.and(ended)
 }
 
-async fn set_up(connection: &Connection, source: &Source) -> Result<(Channel, Consumer, String), Fault> {
-    let declared = declare(connection, &source.settings, source.alone).await?;
-    let (channel, name) = (declared.channel, declared.name);
+async fn set_up(connection: &Connection, source: &Source) -> Result<(Channel, Consumer, String, bool), Fault> {
+    let Declared { channel, name, kept } = declare(connection, &source.settings, source.alone).await?;
     let prefetch = source.settings.prefetch;
     channel.basic_qos(prefetch, BasicQosOptions::default()).await.map_err(|e| Fault::of("set the prefetch", &e))?;
     let how = BasicConsumeOptions { exclusive: source.alone, ..BasicConsumeOptions::default() };
@@ -88,7 +100,7 @@ async fn set_up(connection: &Connection, source: &Source) -> Result<(Channel, Co
         .basic_consume(name.as_str().into(), "".into(), how, FieldTable::default())
         .await
         .map_err(|e| Fault::of(&format!("consume queue '{name}'"), &e))?;
-    Ok((channel, consumer, name))
+    Ok((channel, consumer, name, kept))
 }
 
 struct Session<'a> {
@@ -110,7 +122,10 @@ struct Session<'a> {
 impl Session<'_> {
     async fn consume(&mut self, intake: &Intake, stop: &CancellationToken) -> Result<Ended, Fault> {
         let mut looks = tokio::time::interval(self.settings.quiet.0 / LOOKS);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut counts = tokio::time::interval(COUNTS);
+        for interval in [&mut looks, &mut counts] {
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
         loop {
             tokio::select! {
                 biased;
@@ -120,20 +135,30 @@ impl Session<'_> {
                     false => return Ok(Ended::IntakeGone),
                 },
                 next = self.consumer.next(), if self.in_hand.len() < UNDER_WAY => {
-                    let (batch, tag, fault) = self.collect(next);
-                    if !batch.is_empty() {
-                        match intake.hand(batch).await {
-                            Some(receipt) => self.in_hand.push_back((tag, receipt)),
-                            None => return Ok(Ended::IntakeGone),
-                        }
-                    }
-                    if let Some(fault) = fault {
-                        return Err(fault);
+                    if !self.take(next, intake).await? {
+                        return Ok(Ended::IntakeGone);
                     }
                 }
                 _ = looks.tick() => self.look().await?,
+                _ = counts.tick() => {
+                    if let Some(at) = self.has_all(intake).await? {
+                        intake.mention(Heard { word: Word::Still, at, to: self.source.clone() });
+                    }
+                }
             }
         }
+    }
+
+    /// Hands over what came, and all that is at hand with it; false when the intake has ended.
+    async fn take(&mut self, first: Option<lapin::Result<Message>>, intake: &Intake) -> Result<bool, Fault> {
+        let (batch, tag, fault) = self.collect(first);
+        if !batch.is_empty() {
+            match intake.hand(batch).await {
+                Some(receipt) => self.in_hand.push_back((tag, receipt)),
+                None => return Ok(false),
+            }
+        }
+        fault.map_or(Ok(true), Err)
     }
 
     /// Takes what is at hand, up to the size of a batch; says the last delivery tag, and whether it was the end.
@@ -193,20 +218,25 @@ impl Session<'_> {
         if !self.in_hand.is_empty() || self.last.elapsed() < self.settings.quiet.0 {
             return Ok(());
         }
-        let asked = self.channel.queue_declare(self.queue.as_str().into(), queue::passive(), FieldTable::default());
+        let asked = self.ask();
         let answer = tokio::time::timeout(PATIENCE, asked).await;
-        let queue = answer
+        let waiting = answer
             .map_err(|_| Fault::passing("the broker does not answer"))?
             .map_err(|e| Fault::of("look at the queue", &e))?;
-        let waiting = queue.message_count() > 0;
-        if waiting && self.waiting_before {
-            let (waiting, queue) = (queue.message_count(), &self.queue);
+        if waiting > 0 && self.waiting_before {
+            let queue = &self.queue;
             return Err(Fault::passing(format!("{waiting} messages wait in queue '{queue}' and none comes")));
         }
-        self.waiting_before = waiting;
+        self.waiting_before = waiting > 0;
         // An exchange that was deleted and made again has forgotten us.
         let bound = queue::bind(&self.channel, self.settings, &self.queue);
         tokio::time::timeout(PATIENCE, bound).await.map_err(|_| Fault::passing("the broker does not answer"))?
+    }
+
+    /// Asks how many messages wait in the queue.
+    async fn ask(&self) -> lapin::Result<u32> {
+        let asked = self.channel.queue_declare(self.queue.as_str().into(), queue::passive(), FieldTable::default());
+        Ok(asked.await?.message_count())
     }
 
     /// What the broker said at the end. What it sent before that and we have not taken comes again.
@@ -219,8 +249,30 @@ impl Session<'_> {
         Fault::passing("the connection is gone")
     }
 
-    /// Takes nothing new, waits for what is in hand and acknowledges it.
-    async fn finish(&mut self) -> Result<(), Fault> {
+    /// The moment at which the queue was empty, if it is, once all that it had is handed over. A broker that does not
+    /// answer is for others to notice.
+    async fn has_all(&mut self, intake: &Intake) -> Result<Option<Time>, Fault> {
+        let at = net::clock::now();
+        if !matches!(tokio::time::timeout(COUNTS, self.ask()).await, Ok(Ok(0))) {
+            return Ok(None);
+        }
+        // What came before the answer is at hand by now.
+        loop {
+            if self.in_hand.len() >= UNDER_WAY {
+                return Ok(None);
+            }
+            let Some(next) = self.consumer.next().now_or_never() else { return Ok(Some(at)) };
+            if !self.take(next, intake).await? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Takes what the queue has if that is all of it, waits for what is in hand and acknowledges it.
+    async fn finish(&mut self, intake: &Intake) -> Result<(), Fault> {
+        if let Some(at) = self.has_all(intake).await? {
+            intake.mention(Heard { word: Word::Ended, at, to: self.source.clone() });
+        }
         let cancel = self.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
         if !matches!(tokio::time::timeout(PATIENCE, cancel).await, Ok(Ok(()))) {
             warn!("the consumer could not be cancelled; the broker sends again what was not acknowledged");

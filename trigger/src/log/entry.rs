@@ -5,6 +5,7 @@
 //! - `"duplicate":{"id":…,"at":…}`: a delivery of an event that the log already had.
 //! - `"quarantined":{"reason":…,"at":…,"end":…}`: a delivery that could not be read; `end` is the length that
 //!   `quarantine.jsonl` has with it.
+//! - `"listening":{"word":…,"at":…,"to":…}`: what a source says of its own listening, see [`Word`].
 
 use model::intake::Record;
 use model::{Content, Time};
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::frame;
+use super::listening::{Coverage, Word};
 use crate::decode::Reason;
 
 /// What a recorder knew when it began a file; so its counts outlive the files before.
@@ -30,6 +32,9 @@ pub struct Header {
     /// A length of `jobs.csv` that was on disk at that moment, and the number of the row that comes behind it.
     pub jobs_end: u64,
     pub jobs_next: u64,
+    /// What the log covered then.
+    #[serde(default)]
+    pub listening: Coverage,
 }
 
 /// Eight bytes of the bus id's SHA-256 and eight of the content's: enough to know an event again.
@@ -59,6 +64,7 @@ pub enum Entry<'a> {
     Record(Place<'a>),
     Duplicate,
     Quarantined { end: u64 },
+    Listening { word: Word, at: Time },
 }
 
 /// Where a record stands.
@@ -100,6 +106,7 @@ pub fn read(line: &[u8]) -> Option<Entry<'_>> {
         Note::Segment(header) => (header.format == 1).then_some(Entry::Segment(header)),
         Note::Duplicate { .. } => Some(Entry::Duplicate),
         Note::Quarantined { end, .. } => Some(Entry::Quarantined { end }),
+        Note::Listening { word, at, .. } => Some(Entry::Listening { word, at }),
     }
 }
 
@@ -115,6 +122,7 @@ pub enum Note {
     Segment(Header),
     Duplicate { id: String, at: Time },
     Quarantined { reason: Reason, at: Time, end: u64 },
+    Listening { word: Word, at: Time, to: String },
 }
 
 /// Appends a record's line.

@@ -31,6 +31,14 @@ impl Layout {
         Some(Layout { folder: folder.to_owned(), prefix: format!("{jobs}."), jobs })
     }
 
+    /// The log whose active file this is; `None` if it has another name.
+    pub fn of_events(file: &Path) -> Option<Layout> {
+        let prefix = file.file_name()?.to_str()?.strip_suffix("events.jsonl")?.to_owned();
+        let jobs = prefix.strip_suffix('.').unwrap_or("jobs.csv").to_owned();
+        let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Some(Layout { folder: folder.to_owned(), prefix, jobs })
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }

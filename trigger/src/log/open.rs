@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use super::disk::{Bytes, Disk, Folder};
 use super::entry::{self, Entry, Header, Mark, Note};
+use super::listening::Coverage;
 use super::seen::Seen;
 use super::segment::{self, By, Lines};
 use super::{Extent, Layout, Log, Next, OpenError, Options, Segment, Shared, frame, projection};
@@ -42,8 +43,10 @@ impl Log {
         let failed = |error| OpenError::io("open the event log", &layout.path(&name), error);
         let (header, segments) = find(&*disk, &layout, fresh, now).map_err(failed)?;
         let active = disk.open(&name, false).map_err(failed)?;
-        let contents = scan(&*active, &header).map_err(failed)?;
-        cut(&*disk, &*active, &layout, &contents).map_err(failed)?;
+        let mut contents = scan(&*active, &header).map_err(failed)?;
+        if cut(&*disk, &*active, &layout, &contents).map_err(failed)? {
+            contents.next.listening = Coverage::default();
+        }
 
         let mut seen = Seen::new(options.window);
         let earlier = earlier_marks(&*disk, &segments, contents.next.seq, options.window).map_err(failed)?;
@@ -63,6 +66,7 @@ impl Log {
             opened_at: contents.next.seq,
             duplicates: contents.next.duplicates,
             quarantined: contents.next.quarantined,
+            listening: contents.next.listening,
             segments: with_active(segments, &name, &header, contents.end),
         };
         let mut log = Log {
@@ -76,6 +80,7 @@ impl Log {
             untidy: false,
             next: contents.next,
             seen,
+            noted: Time::default(),
             jobs,
             shared: Shared::new(extent),
             lock: None,
@@ -152,6 +157,7 @@ fn first_header(fresh: &str, now: Time) -> Header {
         quarantine_end: 0,
         jobs_end: 0,
         jobs_next: 1,
+        listening: Coverage::default(),
     }
 }
 
@@ -167,6 +173,7 @@ fn following(file: &dyn Bytes, header: &Header, now: Time) -> io::Result<Header>
         quarantine_end: contents.quarantine_end,
         jobs_end: 0,
         jobs_next: 1,
+        listening: contents.next.listening,
         ..header.clone()
     })
 }
@@ -189,6 +196,7 @@ fn scan(file: &dyn Bytes, header: &Header) -> io::Result<Contents> {
         job_seq: header.job_seq,
         duplicates: header.duplicates,
         quarantined: header.quarantined,
+        listening: header.listening,
     };
     let (mut marks, mut quarantine_end, mut end, mut last) = (Vec::new(), header.quarantine_end, 0, None);
     let mut lines = Lines::new(file, 0, file.len()?);
@@ -205,6 +213,7 @@ fn scan(file: &dyn Bytes, header: &Header) -> io::Result<Contents> {
                 next.quarantined += 1;
                 quarantine_end = end;
             }
+            Some(Entry::Listening { word, at }) => drop(next.listening.hear(word, at)),
             Some(Entry::Segment(_) | Entry::Record(_)) | None => break,
         }
         end = lines.at();
@@ -219,12 +228,13 @@ fn scan(file: &dyn Bytes, header: &Header) -> io::Result<Contents> {
     Ok(Contents { next, marks, quarantine_end, end })
 }
 
-/// Cuts off what stands behind the last good line. If some of it is good, more than a write was torn, and it is kept.
-fn cut(disk: &dyn Disk, file: &dyn Bytes, layout: &Layout, contents: &Contents) -> io::Result<()> {
+/// Cuts off what stands behind the last good line. If some of it is good, more than a write was torn, and it is kept:
+/// true then, since the log lacks it.
+fn cut(disk: &dyn Disk, file: &dyn Bytes, layout: &Layout, contents: &Contents) -> io::Result<bool> {
     let len = file.len()?;
+    let mut good = 0;
     if len > contents.end {
         let mut lines = Lines::new(file, contents.end, len);
-        let mut good = 0;
         while let Some(line) = lines.line()? {
             good += u64::from(frame::read(line).is_some());
         }
@@ -242,7 +252,8 @@ fn cut(disk: &dyn Disk, file: &dyn Bytes, layout: &Layout, contents: &Contents) 
         file.cut(contents.end)?;
     }
     // Also what an earlier process wrote and did not sync.
-    file.sync()
+    file.sync()?;
+    Ok(good > 0)
 }
 
 fn keep(disk: &dyn Disk, file: &dyn Bytes, name: &str, from: u64, to: u64) -> io::Result<()> {
@@ -275,7 +286,13 @@ fn earlier_marks(disk: &dyn Disk, rotated: &[Segment], next: u64, window: Option
         while let Some(line) = lines.line()? {
             match entry::read(line) {
                 Some(Entry::Record(place)) if place.seq >= from => marks.push(place.mark),
-                Some(Entry::Record(_) | Entry::Segment(_) | Entry::Duplicate | Entry::Quarantined { .. }) => {}
+                Some(
+                    Entry::Record(_)
+                    | Entry::Segment(_)
+                    | Entry::Duplicate
+                    | Entry::Quarantined { .. }
+                    | Entry::Listening { .. },
+                ) => {}
                 None => warn!("{} has a damaged line", segment.name),
             }
         }

@@ -69,7 +69,13 @@ impl Reader {
                     Some(Entry::Record(place)) if place.seq > batch.next => {
                         return Err(damaged(&segment, batch.next, &"it is missing"));
                     }
-                    Some(Entry::Record(_) | Entry::Segment(_) | Entry::Duplicate | Entry::Quarantined { .. }) => {}
+                    Some(
+                        Entry::Record(_)
+                        | Entry::Segment(_)
+                        | Entry::Duplicate
+                        | Entry::Quarantined { .. }
+                        | Entry::Listening { .. },
+                    ) => {}
                     None => return Err(damaged(&segment, batch.next, &"a line does not match its checksum")),
                 }
             }

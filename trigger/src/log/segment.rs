@@ -65,7 +65,9 @@ pub fn header(file: &dyn Bytes) -> io::Result<Option<(Header, u64)>> {
     let mut lines = Lines::new(file, 0, file.len()?);
     let header = match lines.line()?.and_then(entry::read) {
         Some(Entry::Segment(header)) => header,
-        Some(Entry::Record(_) | Entry::Duplicate | Entry::Quarantined { .. }) | None => return Ok(None),
+        Some(Entry::Record(_) | Entry::Duplicate | Entry::Quarantined { .. } | Entry::Listening { .. }) | None => {
+            return Ok(None);
+        }
     };
     Ok(Some((header, lines.at())))
 }
@@ -112,7 +114,9 @@ fn key_after(file: &dyn Bytes, from: u64, end: u64, by: By) -> io::Result<Option
                     },
                 )));
             }
-            Some(Some(Entry::Segment(_) | Entry::Duplicate | Entry::Quarantined { .. }) | None) => {}
+            Some(
+                Some(Entry::Segment(_) | Entry::Duplicate | Entry::Quarantined { .. } | Entry::Listening { .. }) | None,
+            ) => {}
             None => return Ok(None),
         }
     }

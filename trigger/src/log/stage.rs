@@ -2,16 +2,18 @@
 //!
 //! Staging is done once for a batch and writing is tried until it succeeds, so nothing here may be done twice.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use model::intake::Record;
-use model::{Content, Event, NewJob, Time, joblog};
+use model::{Content, Event, NewJob, Span, Time, joblog};
 use serde_json::json;
 use tracing::{info, warn};
 
 use super::entry::{self, Mark, Note};
+use super::listening::Word;
 use super::seen::Novelty;
 use super::{Log, Next, frame};
 use crate::decode::Reason;
@@ -31,7 +33,20 @@ pub struct Decided {
 pub enum Ready {
     Event { event: Event, content: Content, decided: Decided },
     Unreadable { delivery: Delivery, reason: Reason },
+    Heard(Heard),
 }
+
+/// A source's word about its own listening.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    pub word: Word,
+    pub at: Time,
+    /// What it listens to.
+    pub to: Arc<str>,
+}
+
+/// That a source still listens is written down this often: whoever reads the files knows it no more exactly.
+const NOTED: Span = Span::seconds(30);
 
 /// Lines that wait to be written.
 pub struct Staged {
@@ -74,6 +89,7 @@ impl Log {
                     self.stage_event(event, content, decided, now, &decide, &mut staged, &mut rows);
                 }
                 Ready::Unreadable { delivery, reason } => self.stage_unreadable(&delivery, reason, now, &mut staged),
+                Ready::Heard(heard) => self.stage_word(heard, &mut staged),
             }
         }
         staged.rows = rows.into_inner().expect("a vector takes every write");
@@ -116,6 +132,20 @@ impl Log {
         }
         self.next.seq += 1;
         self.next.job_seq += record.jobs.len() as u64;
+    }
+
+    fn stage_word(&mut self, heard: Heard, staged: &mut Staged) {
+        let Heard { at, to, .. } = heard;
+        let word = match heard.word {
+            // Of what was before this log knows nothing, or not any more.
+            Word::Again if self.next.listening.since.is_none() => Word::Began,
+            word => word,
+        };
+        self.next.listening.hear(word, at);
+        if word != Word::Still || at.since(self.noted) >= NOTED {
+            self.noted = at;
+            entry::note(&Note::Listening { word, at, to: to.to_string() }, &mut staged.events);
+        }
     }
 
     fn stage_unreadable(&mut self, delivery: &Delivery, reason: Reason, now: Time, staged: &mut Staged) {

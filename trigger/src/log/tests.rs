@@ -9,8 +9,9 @@ use serde_json::{Map, json};
 
 use super::crash::{self, Drowned};
 use super::entry::{self, Entry};
+use super::listening::{Coverage, Gap, Word};
 use super::segment::Lines;
-use super::{Decided, Layout, Log, OpenError, Options, Ready};
+use super::{Decided, Heard, Layout, Log, OpenError, Options, Past, PastError, Place, Ready, Survey};
 use crate::decode::Reason;
 use crate::delivery::{Delivery, Properties};
 
@@ -321,4 +322,128 @@ fn a_place_is_found_without_reading_from_the_start() {
     let mut lines = Lines::new(&file, near, len);
     let Some(Entry::Record(place)) = lines.line().unwrap().and_then(entry::read) else { panic!("no record") };
     assert!((230..=250).contains(&place.seq), "{}", place.seq);
+}
+
+fn heard(word: Word, at: i64) -> Ready {
+    Ready::Heard(Heard { word, at: Time(at), to: "amqp:q".into() })
+}
+
+fn survey(dir: &Path) -> Survey {
+    Past::open(&dir.join("events.jsonl")).unwrap().survey().unwrap()
+}
+
+#[test]
+fn a_log_tells_which_spans_it_covers() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), PLAIN);
+    append(&mut log, vec![ready(event(1), no_jobs())]);
+    assert_eq!(survey(dir.path()).coverage, Coverage::default(), "nobody has said that he listens");
+    append(&mut log, vec![heard(Word::Began, 100), ready(event(2), no_jobs()), heard(Word::Still, 200)]);
+    drop(log);
+    // A restart with a queue that was kept, and one without.
+    let mut log = open(dir.path(), PLAIN);
+    append(&mut log, vec![heard(Word::Again, 300), heard(Word::Ended, 400)]);
+    drop(log);
+    let mut log = open(dir.path(), PLAIN);
+    append(&mut log, vec![heard(Word::Began, 500), ready(event(3), no_jobs()), heard(Word::Ended, 600)]);
+    let counts = log.shared().counts(1);
+    assert_eq!((counts.listening_since, counts.caught_up), (Some(Time(500)), Some(Time(600))));
+    drop(log);
+    assert_eq!(open(dir.path(), PLAIN).shared().counts(1), counts, "it is known after a restart");
+
+    let survey = survey(dir.path());
+    assert_eq!((survey.since, survey.coverage.until, survey.last), (Some(Time(100)), Some(Time(600)), Some(Time(5))));
+    let gap = |from, to| Gap { from: Time(from), to: Time(to) };
+    assert_eq!(survey.lacks(Time(100), Time(400)), []);
+    assert_eq!(survey.lacks(Time(150), Time(550)), [gap(400, 500)]);
+    assert_eq!(survey.lacks(Time(50), Time(700)), [gap(50, 100), gap(400, 500), gap(600, 700)]);
+    assert_eq!(survey.damage, None);
+}
+
+#[test]
+fn that_a_source_still_listens_is_known_at_once_and_written_down_now_and_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), PLAIN);
+    let second = |n: i64| n * 1_000_000;
+    append(&mut log, vec![heard(Word::Began, second(1))]);
+    for n in 2..100 {
+        append(&mut log, vec![heard(Word::Still, second(n))]);
+        assert_eq!(log.shared().counts(1).caught_up, Some(Time(second(n))));
+    }
+    drop(log);
+    let text = std::fs::read_to_string(dir.path().join("events.jsonl")).unwrap();
+    assert_eq!(text.matches("\"still\"").count(), 3);
+    assert_eq!(survey(dir.path()).coverage.until, Some(Time(second(91))));
+}
+
+#[test]
+fn a_log_that_was_cut_does_not_say_that_it_lacks_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), PLAIN);
+    append(&mut log, vec![heard(Word::Began, 100), ready(event(1), no_jobs()), ready(event(2), no_jobs())]);
+    append(&mut log, vec![ready(event(3), no_jobs()), heard(Word::Ended, 200)]);
+    drop(log);
+    let path = dir.path().join("events.jsonl");
+    let whole = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, whole.replacen("\"e-2\"", "\"e-x\"", 1)).unwrap();
+    assert_eq!(survey(dir.path()).damage.as_deref(), Some("events.jsonl is damaged or cut behind event 1"));
+    // Its own recorder cuts it, and says that what was there is not there any more.
+    let mut log = open(dir.path(), PLAIN);
+    append(&mut log, vec![heard(Word::Again, 300), heard(Word::Ended, 400)]);
+    drop(log);
+    let survey = survey(dir.path());
+    assert_eq!((survey.damage.clone(), survey.gaps.clone()), (None, vec![Gap { from: Time(100), to: Time(300) }]));
+    // A line that is just being written is not there yet.
+    std::fs::write(&path, std::fs::read_to_string(&path).unwrap() + "0000 {\"mark").unwrap();
+    assert_eq!(super::tests::survey(dir.path()), survey);
+}
+
+#[test]
+fn the_records_of_all_files_are_read_in_order_and_what_is_deleted_is_not_covered() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), Options { rotate_at: Some(600), ..PLAIN });
+    append(&mut log, vec![heard(Word::Began, 1)]);
+    for n in 1..=20 {
+        append(&mut log, vec![ready(event(n), no_jobs())]);
+    }
+    append(&mut log, vec![heard(Word::Ended, 9)]);
+    let past = Past::open(dir.path()).unwrap();
+    let (mut place, mut seqs) = (Place::default(), Vec::new());
+    loop {
+        let records = past.read(&mut place, 3).unwrap();
+        if records.is_empty() {
+            break;
+        }
+        seqs.extend(records.iter().map(|record| record.seq));
+    }
+    assert_eq!(seqs, (1..=20).collect::<Vec<_>>());
+    assert_eq!(past.survey().unwrap().lacks(Time(1), Time(9)), []);
+    let mut names: Vec<_> =
+        std::fs::read_dir(dir.path()).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    let (first, second) = (&names[0], &names[1]);
+    assert!(first.starts_with("events-") && second.starts_with("events-"), "{names:?}");
+    let kept = std::fs::read(dir.path().join(second)).unwrap();
+    std::fs::remove_file(dir.path().join(second)).unwrap();
+    assert!(survey(dir.path()).damage.is_some(), "a file in the middle is missing");
+    std::fs::write(dir.path().join(second), kept).unwrap();
+    std::fs::remove_file(dir.path().join(first)).unwrap();
+    let survey = survey(dir.path());
+    assert_eq!((survey.damage.clone(), survey.since), (None, Some(Time(5))), "the second file was begun then");
+}
+
+#[test]
+fn a_job_log_without_its_event_log_is_no_reference() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = Log::open(Layout::beside(&dir.path().join("new.csv")).unwrap(), PLAIN, "r", Time(1)).unwrap();
+    append(&mut log, vec![heard(Word::Began, 1), ready(event(1), no_jobs())]);
+    log.finish_jobs().unwrap();
+    drop(log);
+    for name in ["new.csv", "new.csv.events.jsonl"] {
+        assert_eq!(Past::open(&dir.path().join(name)).unwrap().survey().unwrap().last, Some(Time(5)), "{name}");
+    }
+    std::fs::remove_file(dir.path().join("new.csv.events.jsonl")).unwrap();
+    assert!(matches!(Past::open(&dir.path().join("new.csv")), Err(PastError::Alone(_))));
+    std::fs::write(dir.path().join("other.csv"), "a,b\n").unwrap();
+    assert!(matches!(Past::open(&dir.path().join("other.csv")), Err(PastError::NoLog(_))));
 }

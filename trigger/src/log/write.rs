@@ -8,6 +8,7 @@ use tracing::{debug, info, warn};
 
 use super::disk::Bytes;
 use super::entry::{self, Entry, Header, Note};
+use super::listening::Coverage;
 use super::segment::{self, By, Lines};
 use super::{Extent, Log, Next, Segment, Staged, projection};
 
@@ -49,6 +50,7 @@ impl Log {
             extent.next = after.seq;
             extent.duplicates = after.duplicates;
             extent.quarantined = after.quarantined;
+            extent.listening = after.listening;
         });
         Ok(())
     }
@@ -110,6 +112,7 @@ impl Log {
             quarantine_end: self.quarantine_len,
             jobs_end: self.jobs.synced().0,
             jobs_next: self.jobs.synced().1,
+            listening: next.listening,
         }
     }
 
@@ -170,7 +173,7 @@ impl Log {
     pub fn start_over(&mut self, from: u64, recorder: String, now: Time) -> Result<(), CommitError> {
         self.tidy().map_err(CommitError::Temporary)?;
         let old = std::mem::replace(&mut self.recorder, recorder);
-        let header = self.header(Next { seq: 1, job_seq: 1, duplicates: 0, quarantined: 0 }, now);
+        let header = self.header(Next::FIRST, now);
         let copied = self.begin(&header).and_then(|(file, len)| {
             let (len, next) = self.copy(from, &*file, len)?;
             file.sync()?;
@@ -200,6 +203,7 @@ impl Log {
                 opened_at: 1,
                 duplicates: 0,
                 quarantined: 0,
+                listening: Coverage::default(),
                 segments: vec![active.clone()],
             };
         });
@@ -210,7 +214,7 @@ impl Log {
 
     /// Writes the records from `from` on into a file that is `len` long, with new numbers; says how long it is then.
     fn copy(&self, from: u64, into: &dyn Bytes, mut len: u64) -> io::Result<(u64, Next)> {
-        let mut next = Next { seq: 1, job_seq: 1, duplicates: 0, quarantined: 0 };
+        let mut next = Next::FIRST;
         let mut out = Vec::new();
         let extent = self.shared.extent();
         for (i, segment) in extent.segments.iter().enumerate() {
@@ -238,7 +242,7 @@ impl Log {
 fn is_from(entry: &Entry<'_>, from: u64) -> bool {
     match entry {
         Entry::Record(place) => place.seq >= from,
-        Entry::Segment(_) | Entry::Duplicate | Entry::Quarantined { .. } => false,
+        Entry::Segment(_) | Entry::Duplicate | Entry::Quarantined { .. } | Entry::Listening { .. } => false,
     }
 }
 
