@@ -9,6 +9,7 @@ mod event;
 mod help;
 mod idle;
 mod job;
+mod missed;
 mod output;
 mod question;
 mod record;
@@ -18,6 +19,7 @@ mod rules;
 mod status;
 mod terminal;
 mod token;
+mod trigger;
 mod worker;
 
 use std::path::PathBuf;
@@ -66,8 +68,8 @@ pub struct Options {
 enum Command {
     /// Run everything in one process: trigger, master, worker, results store and pages
     Up(up::Arguments),
-    /// Run a trigger: events in, jobs out
-    Trigger(role::Trigger),
+    /// Run a trigger, or look at the triggers
+    Trigger(trigger::Trigger),
     /// Run a master: jobs in, leases out
     Master(role::Master),
     /// Run a worker, or look at the workers
@@ -76,6 +78,8 @@ enum Command {
     Resultsdb(role::Resultsdb),
     /// Write the jobs that events call for to a file, without a master
     Record(record::Record),
+    /// What a reference has seen that has no finished job here
+    Missed(missed::Missed),
     /// What runs, what waits, and whatever stops work
     Status,
     /// Whether all is well, as a Nagios plugin
@@ -173,11 +177,11 @@ impl Command {
     /// Whether it runs until it is stopped, and so has something to log.
     fn is_service(&self) -> bool {
         match self {
-            Command::Up(_) | Command::Trigger(_) | Command::Master(_) | Command::Resultsdb(_) | Command::Record(_) => {
-                true
-            }
+            Command::Up(_) | Command::Master(_) | Command::Resultsdb(_) | Command::Record(_) => true,
+            Command::Trigger(trigger) => trigger.is_service(),
             Command::Worker(worker) => worker.is_service(),
-            Command::Status
+            Command::Missed(_)
+            | Command::Status
             | Command::Check(_)
             | Command::Idle(_)
             | Command::Resume(_)
@@ -202,6 +206,7 @@ impl Command {
             Command::Worker(worker) => worker.run(session).await,
             Command::Resultsdb(resultsdb) => resultsdb.run(session).await,
             Command::Record(record) => record.run(session).await,
+            Command::Missed(missed) => missed.run(session).await,
             Command::Status => status::run(session).await,
             // It has exit codes of its own, and so a way of its own.
             Command::Check(_) => unreachable!("a check is not run among the others"),

@@ -21,6 +21,7 @@ const STOPPING: &str = "SIGTERM or SIGINT ends it in order: what it has in hand 
 
 #[derive(Args, Debug)]
 #[command(after_long_help = STOPPING)]
+#[group(skip)]
 pub struct Trigger {
     /// The folder with rules, kinds and tasks; else the settings' [configuration] dir
     #[arg(long, value_name = "DIR")]
