@@ -170,6 +170,11 @@ impl Moment {
         let ran = self.monotonic.saturating_duration_since(earlier.monotonic);
         Span(ran).max(self.clock.since(earlier.clock))
     }
+
+    /// Whether the clock was set back since `earlier`: a lease that was to run out soon would hold for as much longer.
+    fn is_set_back(self, earlier: Moment) -> bool {
+        self.clock < earlier.clock
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -191,7 +196,7 @@ impl Leases {
     pub async fn tick(&mut self, app: &App) -> Result<LeasesSummary> {
         let term = app.settings.lease_term;
         let now = Moment { monotonic: Instant::now(), clock: app.store.clock().await? };
-        if self.judged.is_none_or(|judged| now.since(judged).0 >= term.0 / 2) {
+        if self.judged.is_none_or(|judged| now.since(judged).0 >= term.0 / 2 || now.is_set_back(judged)) {
             let leases = app.store.grant_full_term(term).await?;
             if leases > 0 {
                 tracing::info!(leases, "running jobs get one full term before their workers are judged");
@@ -341,6 +346,7 @@ mod tests {
         ];
         for (now, seconds, what) in table {
             assert_eq!(now.since(at(begin, 100)), Span::seconds(seconds), "{what}");
+            assert_eq!(now.is_set_back(at(begin, 100)), what == "the clock was set back");
         }
     }
 }

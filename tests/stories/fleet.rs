@@ -16,7 +16,7 @@ use crate::installation::SLOW_DISK;
 use crate::kit::process::Process;
 use crate::kit::story::Ran;
 use crate::kit::unsynced::Unsynced;
-use crate::kit::{Database, Proxy, Story, http, ports, servers, until};
+use crate::kit::{Database, Proxy, Story, Wallclock, http, ports, servers, until};
 use crate::ledger;
 use crate::site::{GONE, PATIENCE, Site};
 
@@ -66,6 +66,9 @@ pub struct Plan {
     pub proxied: bool,
     /// Whether a kill takes along what a trigger has not synced.
     pub power_cuts: bool,
+    /// Whether each process has a wall clock of its own, to be set with `set_clock`. With power cuts the triggers have
+    /// none.
+    pub clocks: bool,
     /// Further lines for the section of each trigger, master and worker.
     pub trigger: String,
     pub master: String,
@@ -85,6 +88,7 @@ impl Default for Plan {
             postgres: servers::shared_postgres(),
             proxied: true,
             power_cuts: false,
+            clocks: false,
             trigger: String::new(),
             master: String::new(),
             worker: String::new(),
@@ -96,6 +100,7 @@ pub struct Fleet {
     // Before the story, whose folder holds what they said.
     running: BTreeMap<Role, Process>,
     shim: Option<Unsynced>,
+    clocks: Option<Wallclock>,
     proxies: BTreeMap<(Role, Peer), Proxy>,
     site: Site,
     pub plan: Plan,
@@ -130,8 +135,9 @@ impl Fleet {
             database: databases[0].url().to_owned(),
         };
         let shim = plan.power_cuts.then(|| Unsynced::build(story.folder()));
-        let mut fleet =
-            Fleet { running: BTreeMap::new(), shim, proxies: BTreeMap::new(), site, plan, databases, story };
+        let clocks = plan.clocks.then(|| Wallclock::build(story.folder()));
+        let (running, proxies) = (BTreeMap::new(), BTreeMap::new());
+        let mut fleet = Fleet { running, shim, clocks, proxies, site, plan, databases, story };
         for role in ["operator", "submitter", "trigger", "worker", "reader"] {
             let out = format!("{role}.token");
             fleet.run(&[
@@ -190,6 +196,9 @@ impl Fleet {
             Role::Worker(_) => "worker",
         };
         command.args([name, "--settings", &format!("{role}.toml")]);
+        if let Some(clocks) = &self.clocks {
+            clocks.wear(&mut command, &role.to_string());
+        }
         if let (Role::Trigger(_), Some(shim)) = (role, &self.shim) {
             shim.hold(&mut command, "events.jsonl");
             command.env("UNSYNCED_DELAY_MS", SLOW_DISK);
@@ -300,14 +309,26 @@ impl Fleet {
         }
     }
 
+    /// Sets the wall clock of one of them so many seconds ahead of the true time, whether or not it runs.
+    #[track_caller]
+    pub fn set_clock(&self, role: Role, ahead: i64) {
+        self.clocks.as_ref().expect("the plan has clocks").set(&role.to_string(), ahead);
+    }
+
     /// Runs a command of `taskotron` as the operator, against the first master; it must succeed.
     #[track_caller]
     pub fn run(&self, arguments: &[&str]) -> Ran {
-        let mut command = self.as_operator(self.story.taskotron(), 0);
-        command.args(arguments);
-        let ran = self.story.run(PATIENCE, command);
+        let ran = self.ask(arguments);
         assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:?}");
         ran
+    }
+
+    /// The same, however it ends.
+    #[track_caller]
+    pub fn ask(&self, arguments: &[&str]) -> Ran {
+        let mut command = self.as_operator(self.story.taskotron(), 0);
+        command.args(arguments);
+        self.story.run(PATIENCE, command)
     }
 
     /// A command that finds one of the masters, and no other.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::kit::process::Process;
 use crate::kit::story::Ran;
 use crate::kit::unsynced::Unsynced;
-use crate::kit::{Story, http, ports, until};
+use crate::kit::{Story, Wallclock, http, ports, until};
 use crate::site::{GONE, Site};
 
 pub use crate::site::PATIENCE;
@@ -21,6 +21,7 @@ pub struct Installation {
     // Before the story, whose folder holds what it said.
     up: Option<Process>,
     shim: Option<Unsynced>,
+    clock: Option<Wallclock>,
     site: Site,
     pub story: Story,
 }
@@ -46,13 +47,25 @@ impl Installation {
             token_file: data.join("operator.token"),
             database: format!("sqlite:{}", data.join("master/master.sqlite").display()),
         };
-        Installation { up: None, shim: None, site, story }
+        Installation { up: None, shim: None, clock: None, site, story }
     }
 
     /// From now on a kill takes along what the trigger has not synced.
     pub fn with_power_cuts(mut self) -> Installation {
         self.shim = Some(Unsynced::build(self.story.folder()));
         self
+    }
+
+    /// With a wall clock of its own, to be set with `set_clock`.
+    pub fn with_clock(mut self) -> Installation {
+        self.clock = Some(Wallclock::build(self.story.folder()));
+        self
+    }
+
+    /// Sets its wall clock so many seconds ahead of the true time.
+    #[track_caller]
+    pub fn set_clock(&self, ahead: i64) {
+        self.clock.as_ref().expect("it has a clock").set("up", ahead);
     }
 
     pub fn url(&self) -> &str {
@@ -70,6 +83,9 @@ impl Installation {
         let mut up = self.at_home(self.story.taskotron());
         up.args(["up", "--data", "data", "--config", "config", "--settings", "taskotron.toml"]);
         up.args(["--listen", self.url().trim_start_matches("http://")]);
+        if let Some(clock) = &self.clock {
+            clock.wear(&mut up, "up");
+        }
         if let Some(shim) = &self.shim {
             shim.hold(&mut up, "events.jsonl");
             up.env("UNSYNCED_DELAY_MS", SLOW_DISK);

@@ -7,12 +7,17 @@ mod kit_proof;
 
 mod broker;
 mod fleet;
+mod gate;
 mod installation;
 mod ledger;
 mod site;
 
 mod bus;
+mod clocks;
 mod kill;
 mod masters;
+mod names;
+mod pair;
 mod replay;
 mod storm;
+mod watch;

@@ -33,14 +33,14 @@ impl Store {
         Ok(parsed.iter().map(answer).collect())
     }
 
-    /// Every lease holds for at least one full term from now: to be called once at boot, before anything is expired,
-    /// since nobody could renew while no master served.
+    /// Every lease holds for one full term from now: to be called at boot, before anything is expired, since nobody
+    /// could renew while no master served; and when the clock was set, since what it said before means nothing now.
     pub async fn grant_full_term(&self, term: Span) -> Result<u64> {
         retrying(async || {
             let mut work = self.begin().await?;
             let until = work.after(term).0;
             let rows = on_tx!(&mut work.tx, |conn| {
-                sqlx::query("UPDATE leases SET expires_at = $1 WHERE expires_at > 0 AND expires_at < $1")
+                sqlx::query("UPDATE leases SET expires_at = $1 WHERE expires_at > 0")
                     .bind(until)
                     .execute(conn)
                     .await?

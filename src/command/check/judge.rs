@@ -1,8 +1,8 @@
 //! What each check makes of a master's vitals: pure, so that every case of it is a line in a test.
 
+use model::Time;
 use model::operator::{Mode, WorkerState, WorkerView};
 use model::vitals::Vitals;
-use model::{Span, Time};
 
 use super::Name;
 use super::finding::{Finding, Measure, Severity};
@@ -206,7 +206,10 @@ fn clock(vitals: &Vitals, limits: &Limits, finding: &mut Finding) {
     let worst = clocks.iter().max_by_key(|(_, ahead)| ahead.unsigned_abs());
     let (name, ahead) = worst.map_or(("the master", 0), |(name, ahead)| (name.as_str(), *ahead));
     let way = if ahead < 0 { "behind" } else { "ahead of" };
-    let off = Span::millis(ahead.unsigned_abs());
+    let off = match ahead.unsigned_abs() {
+        ms @ 0..2000 => format!("{ms}ms"),
+        ms => words((ms + 500) / 1000),
+    };
     finding.say(Severity::Ok, format!("{name} is {off} {way} the database, the most of {} clocks", clocks.len()));
     #[expect(clippy::cast_precision_loss, reason = "a clock that is off by more than 2^52 ms is off all the same")]
     let seconds = ahead as f64 / 1000.0;
@@ -216,6 +219,7 @@ fn clock(vitals: &Vitals, limits: &Limits, finding: &mut Finding) {
 
 #[cfg(test)]
 mod tests {
+    use model::Span;
     use model::operator::{DivergenceCounts, IntakeCounts, JobCounts, Status, Warning, WorkerCounts};
     use model::vitals::{ModeSince, TriggerVitals, Unserved};
 
@@ -374,10 +378,10 @@ mod tests {
 
     #[test]
     fn b10_a_clock_that_is_off_is_a_warning_with_its_name() {
-        let says = line(Name::Clock, |v| v.workers[0].clock_ahead_ms = Some(7_200_000));
+        let says = line(Name::Clock, |v| v.workers[0].clock_ahead_ms = Some(7_199_700));
         assert_eq!(
             says,
-            "CLOCK WARNING - worker w1 is 2h ahead of the database, the most of 3 clocks | 'ahead'=7200s;-5:5"
+            "CLOCK WARNING - worker w1 is 2h ahead of the database, the most of 3 clocks | 'ahead'=7199.7s;-5:5"
         );
         let says = line(Name::Clock, |v| v.master_ahead_ms = -7_200_000);
         assert!(says.starts_with("CLOCK WARNING - the master is 2h behind the database"), "{says}");

@@ -12,14 +12,17 @@ pub mod ports;
 pub mod process;
 pub mod proxy;
 pub mod servers;
+pub mod shim;
 pub mod story;
 pub mod sweep;
 pub mod tmpfs;
 pub mod unsynced;
 pub mod wait;
+pub mod wallclock;
 
 pub use chance::Chance;
 pub use proxy::Proxy;
 pub use servers::{Database, Postgres, Rabbit};
 pub use story::Story;
 pub use wait::{pass, secs, until};
+pub use wallclock::Wallclock;

@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::shim;
+
 /// The shim, compiled.
 pub struct Unsynced {
     library: PathBuf,
@@ -13,17 +15,7 @@ impl Unsynced {
     /// Compiles it into `folder`.
     #[track_caller]
     pub fn build(folder: &Path) -> Unsynced {
-        let library = folder.join("unsynced.so");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stories/kit/unsynced.c");
-        let done = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror"])
-            .arg("-o")
-            .args([&library, &source])
-            .args(["-ldl", "-lpthread"])
-            .output()
-            .expect("a C compiler is installed");
-        assert!(done.status.success(), "the shim does not compile: {}", String::from_utf8_lossy(&done.stderr));
-        Unsynced { library }
+        Unsynced { library: shim::compile("unsynced", folder) }
     }
 
     /// Holds back what `command` will write to files whose path ends with
