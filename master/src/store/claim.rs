@@ -68,8 +68,10 @@ struct Claimed {
 
 async fn serve(work: &mut Work, sets: &Sets, request: &ClaimRequest, term: Span, done: &mut Claimed) -> Result<Served> {
     // Holds the worker's row: the same claim, sent twice at once, is served one after the other.
-    if let Some(taken) = see_worker(work, request, term).await? {
-        return Ok(Err(taken));
+    match see_worker(work, request, term).await? {
+        Seen::Here => {}
+        Seen::Dead => return Ok(Ok(Vec::new())),
+        Seen::Stranger(taken) => return Ok(Err(taken)),
     }
     let mut rows = leases_of(work, request).await?;
     let before = rows.len();
@@ -114,23 +116,38 @@ fn through(work: &Work) -> Option<i64> {
     }
 }
 
+/// Who asks for work.
+enum Seen {
+    Here,
+    /// An earlier process of a worker that has started anew: its claim was still held, or came late.
+    Dead,
+    Stranger(NameTaken),
+}
+
+/// So many characters of `incarnations` are kept: the last eight.
+const INCARNATIONS: i32 = 8 * 33;
+
 /// Notes that the worker is there, and holds its row; or says who else has its name.
 ///
-/// A restarted worker shows the identity of the one before and takes over at once. Another identity has to wait until
-/// the name's owner was not seen for a term: by then it holds no lease.
-async fn see_worker(work: &mut Work, request: &ClaimRequest, term: Span) -> Result<Option<NameTaken>> {
+/// A restarted worker shows the identity of the one before and takes over at once, for good: what that one had asked
+/// takes nothing from it. Another identity has to wait until the name's owner was not seen for a term: by then it holds
+/// no lease.
+async fn see_worker(work: &mut Work, request: &ClaimRequest, term: Span) -> Result<Seen> {
     let (worker, now) = (&request.worker, work.now);
     let ahead = worker.clock.map(|clock| clock.0 - now.0);
     let seen = on_tx!(&mut work.tx, |conn| {
         sqlx::query(
             "INSERT INTO workers (name, incarnation, labels, slots, version, first_seen, last_seen, identity, host,
-                 clock_ahead)
-             VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $8, $9)
+                 clock_ahead, incarnations)
+             VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $8, $9, $11)
              ON CONFLICT (name) DO UPDATE SET incarnation = excluded.incarnation, labels = excluded.labels,
                  slots = excluded.slots, version = excluded.version, last_seen = excluded.last_seen,
-                 identity = excluded.identity, host = excluded.host, clock_ahead = excluded.clock_ahead
-             WHERE workers.incarnation = excluded.incarnation OR workers.identity = excluded.identity
-                 OR workers.identity IS NULL OR excluded.identity IS NULL OR workers.last_seen <= $10",
+                 identity = excluded.identity, host = excluded.host, clock_ahead = excluded.clock_ahead,
+                 incarnations = CASE WHEN workers.incarnation = excluded.incarnation THEN workers.incarnations
+                     ELSE substr(excluded.incarnations || workers.incarnations, 1, $12) END
+             WHERE workers.incarnation = excluded.incarnation OR workers.last_seen <= $10
+                 OR ((workers.identity = excluded.identity OR workers.identity IS NULL OR excluded.identity IS NULL)
+                     AND workers.incarnations NOT LIKE '%' || excluded.incarnations || '%')",
         )
         .bind(&worker.name)
         .bind(worker.incarnation)
@@ -142,20 +159,23 @@ async fn see_worker(work: &mut Work, request: &ClaimRequest, term: Span) -> Resu
         .bind(clean(&worker.host))
         .bind(ahead)
         .bind(now.minus(term).0)
+        .bind(format!("{} ", worker.incarnation.simple()))
+        .bind(INCARNATIONS)
         .execute(&mut *conn)
         .await?
         .rows_affected()
     });
     if seen > 0 {
-        return Ok(None);
+        return Ok(Seen::Here);
     }
-    let (host, incarnation, last_seen) = on_tx!(&mut work.tx, |conn| {
-        sqlx::query_as("SELECT host, incarnation, last_seen FROM workers WHERE name = $1")
+    let (host, incarnation, last_seen, identity): (String, Uuid, i64, Option<Uuid>) = on_tx!(&mut work.tx, |conn| {
+        sqlx::query_as("SELECT host, incarnation, last_seen, identity FROM workers WHERE name = $1")
             .bind(&worker.name)
             .fetch_one(conn)
             .await?
     });
-    Ok(Some(NameTaken { host, incarnation, last_seen: Time(last_seen) }))
+    let same = identity == worker.identity || identity.is_none() || worker.identity.is_none();
+    Ok(if same { Seen::Dead } else { Seen::Stranger(NameTaken { host, incarnation, last_seen: Time(last_seen) }) })
 }
 
 /// A job on its way to a worker. Without a secret it is past its time and got no lease.

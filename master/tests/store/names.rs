@@ -55,6 +55,23 @@ stories! {
         bed.sound().await;
     }
 
+    async fn a_claim_of_a_dead_process_that_is_still_held_takes_nothing_from_the_next(bed: Bed) {
+        let processes: Vec<Worker> = (0..3).map(|_| worker("w1")).collect();
+        for process in &processes {
+            assert!(ask(&bed, process).await.unwrap().is_empty());
+        }
+        let granted = bed.run(1, &processes[2]).await;
+        bed.submit(2).await;
+        // Both are looked at again as soon as there is work, since nobody has told the master that they are gone.
+        for dead in &processes[..2] {
+            assert!(ask(&bed, dead).await.unwrap().is_empty());
+        }
+        assert!(bed.store.expire(&decide).await.unwrap().lost.is_empty());
+        assert_eq!(bed.store.renew(&processes[2], &[granted.token], TERM).await.unwrap(), [Hold::Held]);
+        assert_eq!(ask(&bed, &processes[2]).await.unwrap().len(), 1);
+        bed.sound().await;
+    }
+
     async fn a_worker_that_keeps_no_identity_is_known_by_its_name(bed: Bed) {
         let old = Worker { identity: None, ..worker("w1") };
         assert!(ask(&bed, &old).await.is_ok());
