@@ -33,7 +33,7 @@ impl Reply {
     }
 }
 
-/// A request on its way to being sent; `get` and `post` begin one.
+/// A request on its way to being sent; `get`, `post` and `put` begin one.
 pub struct Request {
     method: &'static str,
     url: Url,
@@ -48,6 +48,12 @@ pub fn get(url: &str) -> Request {
 
 pub fn post(url: &str, content_type: &str, body: impl Into<Vec<u8>>) -> Request {
     let mut request = Request::new("POST", url).header("content-type", content_type);
+    request.body = body.into();
+    request
+}
+
+pub fn put(url: &str, body: impl Into<Vec<u8>>) -> Request {
+    let mut request = Request::new("PUT", url);
     request.body = body.into();
     request
 }
