@@ -29,6 +29,8 @@ impl From<sqlx::Error> for Error {
         match &e {
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
+            // A connection that broke off while it was made, as sqlx sees it.
+            | sqlx::Error::Protocol(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => Error::Unavailable(e),
