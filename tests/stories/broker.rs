@@ -8,6 +8,8 @@ use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
 use tokio::runtime::Runtime;
 
+use crate::kit::{secs, until};
+
 const PERSISTENT: u8 = 2;
 
 /// A connection that publishes.
@@ -119,6 +121,14 @@ impl Publisher {
             let how = QueueDeclareOptions { durable: true, passive: true, ..Default::default() };
             self.channel.queue_declare(queue.into(), how, FieldTable::default()).await.unwrap().message_count()
         })
+    }
+}
+
+/// Publishes all to a broker that may go down and come back, until each is confirmed: some of them twice, then.
+pub fn publish_surely(url: &str, exchange: &str, mut messages: Vec<Message>) {
+    while !messages.is_empty() {
+        let publisher = until(secs(120), "the broker", || Publisher::try_connect(url));
+        messages = publisher.publish_all(exchange, messages);
     }
 }
 

@@ -12,6 +12,7 @@ mod held;
 mod installation;
 mod ledger;
 mod site;
+mod tally;
 
 mod answers;
 mod bus;
@@ -23,6 +24,7 @@ mod masters;
 mod names;
 mod outage;
 mod pair;
+mod power;
 mod replay;
 mod storm;
 mod watch;

@@ -7,10 +7,11 @@ use crate::fleet::{Peer, Role};
 use crate::kit::Chance;
 
 /// The topics of the storm, each with its share of a hundred.
-const TOPICS: [(&str, usize); 4] = [("storm.none", 80), ("storm.one", 11), ("storm.two", 7), ("storm.slow", 2)];
+const TOPICS: [(&str, usize); 4] = [("storm.none", 86), ("storm.one", 7), ("storm.two", 4), ("storm.slow", 3)];
 
-/// How long the weather is bad, in milliseconds.
-const WINDOW: usize = 6000;
+/// How long messages come, and how long faults begin, in milliseconds: the jobs of the last messages too shall meet some.
+const FLOW: usize = 4000;
+const FAULTS: usize = 8000;
 
 const PORTIONS: usize = 16;
 
@@ -61,6 +62,14 @@ pub struct Spell {
     pub end: Duration,
 }
 
+impl Spell {
+    /// Begins at any moment, and lasts up to so many milliseconds.
+    fn draw(chance: &mut Chance, fault: Fault, most: usize) -> Spell {
+        let begin = chance.millis(FAULTS);
+        Spell { fault, begin, end: begin + chance.millis(most) }
+    }
+}
+
 /// Messages that are published at once: numbers of `Storm::topics`.
 pub struct Portion {
     pub at: Duration,
@@ -84,8 +93,13 @@ impl Storm {
         let portions = portions(chance, messages);
         let forgetful = chance.below(8) == 0;
         let mut storm = Storm { workers, topics, portions, spells: Vec::new(), forgetful };
-        for _ in 0..8 + chance.below(12) {
-            let spell = storm.spell(chance, ways);
+        for n in 0..12 + chance.below(14) {
+            let spell = match n {
+                // None is without these.
+                0..2 => storm.kill_of_trigger(chance),
+                2 => storm.long_pause(chance),
+                _ => storm.spell(chance, ways),
+            };
             // A server takes its time to come back, so it goes down once.
             let is_server = matches!(spell.fault.victim(), Victim::Postgres | Victim::Rabbit);
             let meets = |other: &Spell| is_server || spell.begin < other.end && other.begin < spell.end;
@@ -103,24 +117,36 @@ impl Storm {
         let workers = (0..self.workers).map(Role::Worker);
         let roles: Vec<_> = roles.into_iter().chain(workers).collect();
         let (role, (from, to)) = (*chance.one_of(&roles), *chance.one_of(ways));
-        let (fault, most) = match chance.below(20) {
-            0..6 => (Fault::Kill(role), 2000),
-            6 | 7 => (Fault::Stop(role), 3000),
-            8..11 => (Fault::Pause(role), 4500),
-            11 | 12 => (Fault::Cut(from, to), 1),
-            13 => (Fault::Refuse(from, to), 3000),
-            14 | 15 => (Fault::HalfOpen(from, to), 4000),
-            16 => (Fault::Delay(from, to, chance.millis(400)), 3000),
-            17 => (Fault::KillPostgres, 800),
-            18 => (Fault::RestartPostgres, 1),
+        let (fault, most) = match chance.below(48) {
+            0..12 => (Fault::Kill(role), 2000),
+            12..16 => (Fault::Stop(role), 3000),
+            16..20 => (Fault::Pause(role), 4000),
+            20..26 => return self.long_pause(chance),
+            26..31 => (Fault::Cut(from, to), 1),
+            31..33 => (Fault::Refuse(from, to), 3000),
+            33..39 => (Fault::HalfOpen(from, to), 4000),
+            39..43 => (Fault::Delay(from, to, chance.millis(400)), 3000),
+            43 | 44 => (Fault::KillPostgres, 800),
+            45 | 46 => (Fault::RestartPostgres, 1),
             _ => (Fault::KillRabbit, 1),
         };
-        let mut begin = chance.millis(WINDOW);
-        if let Fault::Kill(Role::Trigger(_)) = fault {
-            // When there is something in its hands.
-            begin = chance.one_of(&self.portions).at + chance.millis(80);
-        }
-        Spell { fault, begin, end: begin + chance.millis(most) }
+        Spell::draw(chance, fault, most)
+    }
+
+    /// When there is something in its hands.
+    fn kill_of_trigger(&self, chance: &mut Chance) -> Spell {
+        let mut spell = Spell::draw(chance, Fault::Kill(Role::Trigger(0)), 1000);
+        let moment = chance.one_of(&self.portions).at + chance.millis(80);
+        (spell.begin, spell.end) = (moment, moment + (spell.end - spell.begin));
+        spell
+    }
+
+    /// Of a worker, for longer than its leases hold.
+    fn long_pause(&self, chance: &mut Chance) -> Spell {
+        let worker = Role::Worker(chance.below(self.workers));
+        let mut spell = Spell::draw(chance, Fault::Pause(worker), 4000);
+        spell.end += Duration::from_millis(4000);
+        spell
     }
 
     /// [event, task, item type, item, arch] of every job that must be.
@@ -160,9 +186,9 @@ fn topic(mut share: usize) -> &'static str {
     unreachable!("the shares add up to a hundred")
 }
 
-/// All messages, a few of them twice, in portions over the window.
+/// All messages, a few of them twice, in portions.
 fn portions(chance: &mut Chance, messages: usize) -> Vec<Portion> {
-    let mut times: Vec<_> = (0..PORTIONS).map(|_| chance.millis(WINDOW)).collect();
+    let mut times: Vec<_> = (0..PORTIONS).map(|_| chance.millis(FLOW)).collect();
     times.sort();
     let mut portions: Vec<_> = times.into_iter().map(|at| Portion { at, numbers: Vec::new() }).collect();
     for n in 0..messages {
