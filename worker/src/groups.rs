@@ -65,6 +65,15 @@ pub fn end(home: &Home, id: AttemptId) -> io::Result<usize> {
     kill_all(&leaders, |folder| folder == work)
 }
 
+/// Kills a running job's first process and all that descend from it, also what has left its group: from it they can be
+/// found, as long as it is there. It is a child of ours that was not reaped.
+pub fn end_family(leader: Pid) {
+    for process in kill_with_descendants(living(), |stat| stat.pid == leader) {
+        // Whatever does not die now is looked for again when the attempt is over.
+        let _ = process.gone_within(DYING);
+    }
+}
+
 /// A record that was never written is one of a process that never became a job's.
 fn leader(home: &Home, id: AttemptId) -> Option<(Pid, (AttemptId, u64))> {
     let leader = Stat::parse(&fs::read_to_string(home.group(id)).ok()?)?;
@@ -87,8 +96,12 @@ fn kill_all(leaders: &Leaders, is_meant: impl Fn(&Path) -> bool) -> io::Result<u
     Ok(found)
 }
 
+fn living() -> Vec<Stat> {
+    pids().into_iter().filter_map(Stat::of).filter(|stat| !stat.zombie).collect()
+}
+
 fn kill_families(leaders: &Leaders, is_meant: impl Fn(&Path) -> bool) -> Vec<PidFd> {
-    let all: Vec<Stat> = pids().into_iter().filter_map(Stat::of).filter(|stat| !stat.zombie).collect();
+    let all = living();
     let is_ours = |stat: &&Stat| {
         leaders.get(&stat.group).is_some_and(|(id, start)| {
             (stat.pid == stat.group && stat.start == *start)
@@ -96,8 +109,13 @@ fn kill_families(leaders: &Leaders, is_meant: impl Fn(&Path) -> bool) -> Vec<Pid
         })
     };
     let groups: BTreeSet<Pid> = all.iter().filter(is_ours).map(|stat| stat.group).collect();
-    let root = |stat: &Stat| groups.contains(&stat.group) || attempt_folder(stat.pid).is_some_and(|f| is_meant(&f));
-    let (mut prey, mut rest): (Vec<Stat>, Vec<Stat>) = all.into_iter().partition(root);
+    kill_with_descendants(all, |stat| {
+        groups.contains(&stat.group) || attempt_folder(stat.pid).is_some_and(|folder| is_meant(&folder))
+    })
+}
+
+fn kill_with_descendants(all: Vec<Stat>, is_meant: impl Fn(&Stat) -> bool) -> Vec<PidFd> {
+    let (mut prey, mut rest): (Vec<Stat>, Vec<Stat>) = all.into_iter().partition(is_meant);
     // What has left the group and wiped its environment still descends from the leader, as long as that is there.
     let mut next = 0;
     while let Some(parent) = prey.get(next).map(|stat| stat.pid) {

@@ -38,6 +38,10 @@ impl Leader {
         Ok(Leader { pid, fd, reaped: false })
     }
 
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
     /// Waits until the process has ended; it stays to be reaped.
     pub async fn ended(&self) {
         self.fd.ended().await;

@@ -113,7 +113,7 @@ impl Leases {
     /// Never returns; stops the job of a lease while there is time to do so, if it is not renewed, or if its guardian
     /// cannot be `told` by when it kills.
     ///
-    /// TERM comes a quarter of the term before its end, KILL an eighth later at most.
+    /// TERM comes a quarter of the term before its end, KILL a tenth later at most, and soon after that the guardian's.
     pub async fn guard(&self, token: &str, mut term: watch::Receiver<Term>, told: impl Fn(Boot) -> bool) -> Infallible {
         if !told(term.borrow().last) {
             self.halt(token, Halt::LeaseEnds { grace: Duration::ZERO });
@@ -125,7 +125,7 @@ impl Leases {
             tokio::select! {
                 () = sleep_until(until - length / 4) => {
                     // We may have been stopped meanwhile, and there is less time left than there should be, or none.
-                    self.halt(token, Halt::LeaseEnds { grace: last.left().min(length / 8) });
+                    self.halt(token, Halt::LeaseEnds { grace: last.left().min(length / 10) });
                     return std::future::pending().await;
                 }
                 changed = term.changed() => if changed.is_err() { return std::future::pending().await },

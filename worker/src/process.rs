@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::groups;
 use crate::halt::Halt;
 use crate::leader::{Leader, Status};
 use crate::log::Log;
@@ -68,7 +69,12 @@ pub async fn run(
         leader.signal(Signal::SIGTERM);
     }
     // That they do not end in time is what the KILL is for.
-    let _ = timeout(patience, whole_group(&leader, &mut output)).await;
+    let over = timeout(patience, whole_group(&leader, &mut output)).await.is_ok();
+    if stopped.is_some() && !over {
+        let family = leader.pid();
+        // Only the runtime's end makes this fail.
+        let _ = tokio::task::spawn_blocking(move || groups::end_family(family)).await;
+    }
     let status = leader.bury().await?;
     output.finish().await;
     Ok(stopped.unwrap_or(Ending::Itself(status)))

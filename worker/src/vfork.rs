@@ -63,8 +63,9 @@ impl Program {
         })
     }
 
-    /// Starts it, in a process group of its own. It stands still when the calling thread dies, and whatever of its
-    /// descendants is orphaned comes to it: so all of them can be found from it. Before it becomes the program, the
+    /// Starts it, in a session and process group of its own. It stands still when the calling thread dies, and whatever
+    /// of its descendants is orphaned comes to it: so all of them can be found from it. (Stopped in a session that it
+    /// shares, the kernel would hang it up as soon as the worker is gone.) Before it becomes the program, the
     /// new process writes its line of `/proc` (proc(5), `stat`) to `record`; where it is then later than `latest` it
     /// ends instead, timed out.
     pub fn start(&self, streams: &Streams<'_>, record: BorrowedFd<'_>, latest: Option<Boot>) -> io::Result<Pid> {
@@ -109,7 +110,7 @@ impl Program {
             }
             let mut none = std::mem::zeroed::<libc::sigset_t>();
             libc::sigemptyset(&raw mut none);
-            let ready = libc::setpgid(0, 0) == 0
+            let ready = libc::setsid() >= 0
                 && libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGSTOP) == 0
                 && libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) == 0
                 && libc::dup2(input, 0) == 0

@@ -45,6 +45,29 @@ async fn what_cannot_be_started_says_why() {
     assert_eq!((rig.lies_in("work"), rig.lies_in("groups")), (vec![], vec![]));
 }
 
+/// As a build in a chroot does: what it starts has a session and an environment of its own.
+#[tokio::test]
+async fn a_timeout_ends_also_what_has_nothing_of_the_jobs_group_and_environment() {
+    let rig = Rig::start().await;
+    let files = ["child", "orphan"].map(|name| rig.file(name));
+    let [child, orphan] = files.each_ref().map(|file| {
+        format!("setsid env -i sh -c 'trap \"\" TERM; echo $$ >{}; while :; do sleep 1; done'", file.display())
+    });
+    let script = format!("trap '' TERM; {child} & ({orphan} &); while :; do sleep 1; done");
+    let job = lease_with(&script, |l| (l.task.timeout, l.task.grace) = (Span::millis(800), Span::millis(200)));
+    rig.master.give(job.clone());
+    let pid = |file: &std::path::PathBuf| fs::read_to_string(file).ok()?.trim().parse::<i32>().ok();
+    until("both run", || files.iter().all(|file| pid(file).is_some())).await;
+    assert_eq!(rig.master.report(&job).await.end, End::TimedOut { quota: Quota::Total });
+    until("none is left", || {
+        files.iter().filter_map(pid).all(|pid| {
+            let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            !files.iter().any(|file| command.contains(&file.display().to_string()))
+        })
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_timeout_ends_the_whole_tree_however_deaf() {
     let rig = Rig::start().await;
