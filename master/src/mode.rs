@@ -1,7 +1,8 @@
 //! The mode, as people are told it, and what stands against being idle.
 
+use model::intake::Trouble;
 use model::missed::TriggerState;
-use model::operator::{Mode, ModeView, OnDeadline};
+use model::operator::{Mode, ModeView, OnDeadline, Stop};
 use model::{Span, Time};
 
 use crate::app::App;
@@ -55,6 +56,20 @@ pub fn silent(triggers: &[TriggerView], now: Time, silence: Span) -> Vec<String>
         .collect()
 }
 
+/// What keeps the triggers from their work that were heard from just now.
+pub fn troubled(triggers: &[TriggerView], now: Time, silence: Span) -> Vec<Stop> {
+    let here = triggers.iter().filter(|trigger| now.since(trigger.last_heard) <= silence);
+    let troubles = here.flat_map(|trigger| trigger.troubles.iter().map(|trouble| (&trigger.recorder, trouble)));
+    let stop = |(recorder, trouble): (&String, &Trouble)| Stop {
+        what: format!("trigger {recorder} {}", trouble.what),
+        by: None,
+        since: Some(trouble.since),
+        reason: None,
+        undo: None,
+    };
+    troubles.map(stop).collect()
+}
+
 /// The mode as it is now.
 pub async fn present(app: &App) -> Result<ModeView> {
     let mode = app.store.mode().await?;
@@ -92,10 +107,17 @@ mod tests {
             repeated: 0,
             last_event: None,
             pair: None,
+            troubles: Vec::new(),
         };
         let triggers = [heard(Span::seconds(5)), heard(Span::minutes(10)), heard(Span::days(30))];
         let silent = silent(&triggers, now, Span::minutes(5));
         assert_eq!(silent.len(), 1);
         assert!(silent[0].starts_with("trigger t10m has not been heard from since 1970-04-10"), "{silent:?}");
+
+        let trouble = Trouble { what: "takes nothing from queue 'q': no answer".into(), since: Time(7) };
+        let told = triggers.map(|trigger| TriggerView { troubles: vec![trouble.clone()], ..trigger });
+        let stops = troubled(&told, now, Span::minutes(5));
+        let what: Vec<_> = stops.iter().map(|stop| (stop.what.as_str(), stop.since)).collect();
+        assert_eq!(what, [("trigger t5s takes nothing from queue 'q': no answer", Some(Time(7)))]);
     }
 }

@@ -64,6 +64,7 @@ mod tests {
             counts: TriggerCounts::default(),
             repeated: 0,
             last_event: None,
+            troubles: Vec::new(),
             pair: Some(Pair { name: "fedora".into(), member: member.into() }),
         };
         let (here, gone) = (Span::seconds(1), Span::days(2));

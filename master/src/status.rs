@@ -102,6 +102,7 @@ fn stops(mode: &ModeRow, jobs: &JobCounts, workers: &[WorkerView], seen: &Seen) 
         stops.push(Stop { undo: Some("taskotron worker, on a machine that offers it".into()), ..stop(what) });
     }
     stops.extend(mode::silent(&seen.triggers, seen.now, seen.silence).into_iter().map(stop));
+    stops.extend(mode::troubled(&seen.triggers, seen.now, seen.silence));
     if seen.outbox > 0 && !seen.results {
         let what = format!("{} results wait: no results store is configured", seen.outbox);
         stops.push(Stop { undo: Some("set [master.results] url".into()), ..stop(what) });

@@ -82,6 +82,7 @@ mod tests {
             repeated: 0,
             last_event: None,
             pair: None,
+            troubles: Vec::new(),
         };
         let sums = Sums { seen: 3, made: 2, nothing: 1, ..Sums::default() };
         let view = |since| view(window.clone(), sums, &[trigger(since)], at(60), Span::minutes(1));

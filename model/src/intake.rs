@@ -79,6 +79,42 @@ pub struct TriggerCounts {
     pub caught_up: Option<Time>,
 }
 
+/// The answer to `POST /events` of a trigger. When it comes, everything is on the trigger's disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Taken {
+    pub recorded: u64,
+    pub duplicates: u64,
+    pub quarantined: u64,
+    /// What became of each event, in the order of the request.
+    pub events: Vec<Became>,
+}
+
+/// What became of one event that was handed in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "answer", rename_all = "lowercase")]
+pub enum Became {
+    /// It is new, and in the event log at this place.
+    Recorded { id: String, seq: u64 },
+    /// It was there already.
+    Duplicate { id: String },
+    /// It cannot be read as an event, and is kept aside.
+    Quarantined { reason: String },
+}
+
+impl Taken {
+    pub fn of(events: Vec<Became>) -> Taken {
+        let mut taken = Taken { recorded: 0, duplicates: 0, quarantined: 0, events: Vec::new() };
+        for event in &events {
+            match event {
+                Became::Recorded { .. } => taken.recorded += 1,
+                Became::Duplicate { .. } => taken.duplicates += 1,
+                Became::Quarantined { .. } => taken.quarantined += 1,
+            }
+        }
+        Taken { events, ..taken }
+    }
+}
+
 /// The answer to a batch, and to `GET /api/v1/intake/RECORDER`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct IntakeAnswer {

@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
 use net::{Secret, Tokens};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use toml::Value;
 use url::Url;
@@ -29,6 +29,9 @@ pub struct Trigger {
     /// The master to forward to; else [trigger] master
     #[arg(long, value_name = "URL")]
     master: Option<Url>,
+    /// Where to take events in over HTTP, and to show health and numbers; else [trigger.webhook] listen
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
 }
 
 #[derive(Args, Debug)]
@@ -99,13 +102,37 @@ pub fn guarded() -> Option<PathBuf> {
 impl Trigger {
     pub async fn run(self, session: &Session) -> anyhow::Result<Exit> {
         let config = self.config.as_ref().map(|dir| dir.display().to_string());
-        let flags = [flag("--config", "configuration.dir", &config), flag("--master", "trigger.master", &self.master)];
+        let flags = [
+            flag("--config", "configuration.dir", &config),
+            flag("--master", "trigger.master", &self.master),
+            flag("--listen", "trigger.webhook.listen", &self.listen),
+        ];
         let settings = settings(session, flags)?;
         let live = up::live(configuration::read(&settings.configuration.dir)?);
         let token = token(settings.trigger.token_file.as_ref())?;
         let stages = Stages::on_signals()?;
-        trigger::run(settings.trigger, live.trigger.subscribe(), token, Arc::default(), stages.graceful).await?;
-        Ok(Exit::Reached)
+        let (front, stop) = (trigger::Front::default(), CancellationToken::new());
+        let served = Trigger::serve(&settings, &front, &stop).await?;
+        let ran = trigger::run(settings.trigger, live.trigger.subscribe(), token, front, stages.graceful).await;
+        stop.cancel();
+        if let Some(served) = served {
+            served.await.context("the listener panicked")?.context("the listener failed")?;
+        }
+        ran.map(|()| Exit::Reached)
+    }
+
+    /// Listens where the settings say so.
+    async fn serve(
+        settings: &Settings,
+        front: &trigger::Front,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Option<JoinHandle<std::io::Result<()>>>> {
+        let Some(webhook) = &settings.trigger.webhook else { return Ok(None) };
+        let tokens = Tokens::from_file(&settings.tokens.file, false).or_exit(Exit::Usage)?;
+        let listener = up::bind(webhook.listen).await?;
+        let router = front.events(&settings.trigger, &tokens).merge(front.health(&tokens));
+        tracing::info!(listen = %webhook.listen, "events are taken in at http://{}/events", webhook.listen);
+        Ok(Some(tokio::spawn(net::serve(listener, router, stop.clone()))))
     }
 }
 

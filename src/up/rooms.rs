@@ -86,9 +86,10 @@ impl Running {
         let (results, results_routes) =
             resultsdb(&settings.resultsdb, &home.tokens(settings.resultsdb.public_read)?).await?;
         let master = master(&settings.master, &live, home.tokens(settings.master.public_read)?).await?;
-        let router = ::resultsdb::behind_proxy(
-            master.router().merge(results_routes).merge(net::page::assets()).fallback(net::page::not_found),
-        );
+        let front = trigger::Front::default();
+        let events = front.events(&settings.trigger, &home.tokens(settings.master.public_read)?);
+        let rooms = master.router().merge(results_routes).merge(events);
+        let router = ::resultsdb::behind_proxy(rooms.merge(net::page::assets()).fallback(net::page::not_found));
         let (stop_serving, stop_duties) = (CancellationToken::new(), CancellationToken::new());
         let serving = tokio::spawn(net::serve(listener, router, stop_serving.clone()));
         let duties = tokio::spawn(master.duties(stop_duties.clone()));
@@ -98,7 +99,7 @@ impl Running {
             settings.trigger.clone(),
             live.trigger.subscribe(),
             home.token(Role::Trigger)?,
-            Arc::default(),
+            front,
             stop_trigger.clone(),
         ));
         let worker = worker::run(settings.worker.clone(), home.token(Role::Worker)?, VIGIL, stop_worker.clone());

@@ -55,6 +55,8 @@ pub enum Reason {
     NoTopic,
     /// A line whose body is no object.
     NoBody,
+    /// We fell over it: a fault of this program, which its log tells.
+    Fault,
 }
 
 impl Reason {
@@ -75,6 +77,7 @@ impl Reason {
             Reason::TooManyHeaders => "too-many-headers",
             Reason::NoTopic => "no-topic",
             Reason::NoBody => "no-body",
+            Reason::Fault => "fault",
         }
     }
 }

@@ -4,18 +4,20 @@
 //! everything that came while it was busy: so there is one sync for all deliveries in hand, and no timer. A source
 //! hands over a batch, gets a receipt, and acknowledges when the receipt comes. A receipt that is dropped means never.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use model::{Event, Time};
+use model::intake::Became;
+use model::{Content, Event, Time};
 use net::Backoff;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::Live;
-use crate::decode::{Limits, decode};
+use crate::decode::{Limits, Reason, decode};
 use crate::delivery::Delivery;
 use crate::log::{CommitError, Decided, Heard, Log, Ready, Staged};
 use crate::metrics::Metrics;
@@ -27,8 +29,8 @@ pub const MOST_BYTES: usize = 8 << 20;
 /// How many batches may wait before each of the two threads.
 const WAITING: usize = 4;
 
-/// Comes when a batch is on disk; an error says that it never will be.
-pub type Receipt = oneshot::Receiver<()>;
+/// Comes when a batch is on disk, and says what became of each delivery; an error says that it never will be.
+pub type Receipt = oneshot::Receiver<Vec<Became>>;
 
 /// Where sources hand deliveries over. Cheap to clone; the intake ends when all of these are dropped.
 #[derive(Clone)]
@@ -40,13 +42,15 @@ struct Handed {
     deliveries: Vec<Delivery>,
     /// What the source says of itself, behind these deliveries.
     heard: Option<Heard>,
-    done: oneshot::Sender<()>,
+    done: oneshot::Sender<Vec<Became>>,
 }
 
 struct Decoded {
     batch: Vec<Ready>,
+    /// How many of the batch are deliveries.
+    count: usize,
     bytes: usize,
-    done: oneshot::Sender<()>,
+    done: oneshot::Sender<Vec<Became>>,
 }
 
 /// What others ask of the thread that owns the log.
@@ -144,21 +148,35 @@ fn read(
         }
         let live = live.borrow().clone();
         let bytes = deliveries.iter().map(|delivery| delivery.bytes.len()).sum();
-        let events = deliveries.into_iter().map(|delivery| ready(delivery, &live, limits, now));
+        let count = deliveries.len();
+        let read = |delivery: &Delivery| {
+            let event = decode(delivery, limits)?;
+            Ok((event.content(), decide(&live, &event, now), event))
+        };
+        let events = deliveries.into_iter().map(|delivery| ready(delivery, read));
         let batch: Vec<_> = events.chain(heard.map(Ready::Heard)).collect();
         if let Some(sent) = batch.iter().rev().find_map(sent_at) {
             metrics.lag.store(now.0.saturating_sub(sent.0), Ordering::Relaxed);
         }
-        if to_writer.blocking_send(Decoded { batch, bytes, done }).is_err() {
+        if to_writer.blocking_send(Decoded { batch, count, bytes, done }).is_err() {
             break;
         }
     }
 }
 
-fn ready(delivery: Delivery, live: &Live, limits: &Limits, now: Time) -> Ready {
-    match decode(&delivery, limits) {
-        Ok(event) => Ready::Event { content: event.content(), decided: decide(live, &event, now), event },
-        Err(reason) => Ready::Unreadable { delivery, reason },
+/// A delivery over which we fall is kept aside like any that cannot be read: it would come again, and again, and stop
+/// all others.
+fn ready(delivery: Delivery, read: impl Fn(&Delivery) -> Result<(Content, Decided, Event), Reason>) -> Ready {
+    match catch_unwind(AssertUnwindSafe(|| read(&delivery))) {
+        Ok(Ok((content, decided, event))) => Ready::Event { content, decided, event },
+        Ok(Err(reason)) => Ready::Unreadable { delivery, reason },
+        Err(_) => {
+            error!(
+                topic = delivery.topic,
+                "a fault of ours: a delivery of topic '{}' cannot be decided", delivery.topic
+            );
+            Ready::Unreadable { delivery, reason: Reason::Fault }
+        }
     }
 }
 
@@ -199,24 +217,25 @@ async fn write(
                 },
             },
         };
-        let (mut batch, mut bytes, mut receipts) = (first.batch, first.bytes, vec![first.done]);
+        let (mut batch, mut bytes, mut receipts) = (first.batch, first.bytes, Vec::new());
+        receipts.push((first.count, first.done));
         while let Ok(more) = decoded.try_recv() {
             if batch.len() + more.batch.len() > MOST || bytes + more.bytes > MOST_BYTES {
                 held = Some(more);
                 break;
             }
+            receipts.push((more.count, more.done));
             batch.extend(more.batch);
             bytes += more.bytes;
-            receipts.push(more.done);
         }
         let now = net::clock::now();
         let live = parts.live.borrow().clone();
-        let staged = parts.log.stage(batch, now, |event| decide(&live, event, now));
+        let mut staged = parts.log.stage(batch, now, |event| decide(&live, event, now));
         commit(&mut parts, &staged).await?;
         staged.count(&parts.metrics);
-        for receipt in receipts {
+        for (n, receipt) in receipts {
             // A source that is gone gets the same deliveries again, and they are known then.
-            let _ = receipt.send(());
+            let _ = receipt.send(staged.became(n));
         }
         parts.log.project(&staged);
     }
@@ -286,4 +305,30 @@ pub fn new_recorder(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
     let name: String = name.chars().map(plain).take(64).collect();
     format!("{name}-{}", hex::encode(rand::random::<[u8; 6]>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a12_a_delivery_over_which_we_fall_is_kept_and_the_others_go_on() {
+        let limits = Limits::default();
+        let read = |delivery: &Delivery| {
+            let event = decode(delivery, &limits)?;
+            assert!(event.topic != "poison", "what a fault of ours would do");
+            Ok((event.content(), Decided::default(), event))
+        };
+        let of = |topic: &str| {
+            let line = format!(r#"{{"topic": "{topic}", "body": {{}}}}"#);
+            match ready(Delivery::line(line.into_bytes(), "file:x".into()), read) {
+                Ready::Event { event, .. } => Ok(event.topic),
+                Ready::Unreadable { delivery, reason } => Err((delivery.bytes.len(), reason)),
+                Ready::Heard(_) => unreachable!("a delivery is no word of a source"),
+            }
+        };
+        assert_eq!(of("a"), Ok("a".into()));
+        assert_eq!(of("poison"), Err((r#"{"topic": "poison", "body": {}}"#.len(), Reason::Fault)));
+        assert_eq!(of("b"), Ok("b".into()));
+    }
 }

@@ -1,6 +1,6 @@
 //! The trigger: bus events in, and on disk before they are acknowledged; the jobs they call for out, to the master.
 //!
-//! One road: a source (`amqp`, `jsonl`) hands deliveries to the `intake`, which decodes them, asks the rules, and appends
+//! One road: a source (`amqp`, `jsonl`, `webhook`) hands deliveries to the `intake`, which decodes them, asks the rules, and appends
 //! to the `log`; the forwarder sends the log to the master. [`record`] is the same without a master. There
 //! is no database here.
 
@@ -11,6 +11,7 @@ pub mod decode;
 mod delivery;
 mod fedora;
 mod forward;
+mod front;
 mod intake;
 mod jsonl;
 mod line;
@@ -20,8 +21,10 @@ mod record;
 mod run;
 mod settings;
 mod trouble;
+pub mod webhook;
 
 pub use fedora::read as fedora_messaging;
+pub use front::Front;
 pub use intake::Ended;
 pub use log::listening::Gap;
 pub use log::{CommitError, OpenError, Past, PastError, Place, Survey};

@@ -2,7 +2,11 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use model::Time;
+use model::{Span, Time};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
 
 use crate::trouble::Troubles;
 
@@ -71,6 +75,40 @@ impl Metrics {
 
     pub fn is_stalled(&self) -> bool {
         self.troubles.has(LOG)
+    }
+
+    /// All numbers, as Prometheus reads them.
+    pub fn text(&self) -> String {
+        let mut registry = Registry::with_prefix("taskotron_trigger");
+        for (name, help, value) in [
+            ("deliveries", "Deliveries taken from sources", &self.received),
+            ("events_recorded", "Events in the log", &self.recorded),
+            ("events_forwarded", "Events that the master has acknowledged", &self.forwarded),
+            ("events_repeated", "Deliveries of events that the log had already", &self.duplicates),
+            ("deliveries_quarantined", "Deliveries that could not be read", &self.quarantined),
+            ("deliveries_redelivered", "Deliveries that the broker marked as sent before", &self.redelivered),
+            ("jobs", "Jobs decided", &self.jobs),
+            ("reconnects", "Connections to the bus after the first", &self.reconnects),
+        ] {
+            let counter = Counter::<u64>::default();
+            counter.inc_by(value.load(Ordering::Relaxed));
+            registry.register(name, help, counter);
+        }
+        let seconds = |micros: &AtomicI64| Span::from_micros(micros.load(Ordering::Relaxed)).0.as_secs_f64();
+        for (name, help, value) in [
+            ("queues", "Queues to consume", self.queues.load(Ordering::Relaxed) as f64),
+            ("queues_consumed", "Queues that are consumed now", self.consumed.load(Ordering::Relaxed) as f64),
+            ("troubles", "Things that keep it from its work now", self.troubles.list().len() as f64),
+            ("last_delivery_seconds", "When the last delivery came, since 1970", seconds(&self.last_delivery)),
+            ("lag_seconds", "From the publisher's time to ours, of the last event", seconds(&self.lag)),
+        ] {
+            let gauge = Gauge::<f64, AtomicU64>::default();
+            gauge.set(value);
+            registry.register(name, help, gauge);
+        }
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("writing to a String cannot fail");
+        text
     }
 
     /// When the last delivery came.

@@ -1,7 +1,5 @@
 //! A whole trigger: sources, log, forwarder, until it is told to stop.
 
-use std::sync::Arc;
-
 use anyhow::Context as _;
 use net::{Client, Secret};
 use tokio::sync::watch;
@@ -11,8 +9,7 @@ use tracing::info;
 use crate::forward::Forwarder;
 use crate::intake::{self, Ended, Intake, Parts};
 use crate::log::{Layout, Log};
-use crate::metrics::Metrics;
-use crate::{Live, Settings, amqp, jsonl};
+use crate::{Front, Live, Settings, amqp, jsonl};
 
 /// Runs a trigger until `stop`; then everything in hand is on disk and acknowledged.
 ///
@@ -22,9 +19,11 @@ pub async fn run(
     settings: Settings,
     live: watch::Receiver<Live>,
     token: Secret,
-    metrics: Arc<Metrics>,
+    front: impl Into<Front>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let front = front.into();
+    let metrics = front.metrics.clone();
     anyhow::ensure!(
         settings.pair.is_none() || settings.name != Settings::default().name,
         "a trigger of a pair needs a name that the other one does not have: set [trigger] name"
@@ -63,7 +62,7 @@ pub async fn run(
     let mut end = started.end;
     let ended = tokio::select! {
         ended = &mut end => ended,
-        consumed = sources(&settings, started.intake, &metrics, &stop) => {
+        consumed = sources(&settings, started.intake, &front, &stop) => {
             let ended = end.await;
             consumed.map(|()| ended)?
         }
@@ -84,19 +83,15 @@ pub async fn run(
 }
 
 /// Runs the sources to their end, and holds the intake open until `stop`.
-async fn sources(
-    settings: &Settings,
-    intake: Intake,
-    metrics: &Arc<Metrics>,
-    stop: &CancellationToken,
-) -> anyhow::Result<()> {
+async fn sources(settings: &Settings, intake: Intake, front: &Front, stop: &CancellationToken) -> anyhow::Result<()> {
+    let _open = front.open(intake.clone());
     let bus = async {
         let consuming = settings.buses()?.into_iter().map(|amqp| async {
             let source = amqp::Source {
                 settings: amqp,
                 name: format!("taskotron trigger {}", settings.name),
                 alone: false,
-                metrics: metrics.clone(),
+                metrics: front.metrics.clone(),
             };
             amqp::consume(&source, &intake, stop).await.context("[trigger.amqp]")
         });

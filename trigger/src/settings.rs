@@ -12,6 +12,7 @@ use crate::amqp;
 use crate::decode::Limits;
 use crate::fedora;
 use crate::log::Options;
+use crate::webhook;
 
 /// What a person may choose about a trigger.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +33,8 @@ pub struct Settings {
     pub amqp: Option<amqp::Settings>,
     /// A configuration file of fedora-messaging that says where the bus is, instead of `amqp`.
     pub fedora_messaging: Option<PathBuf>,
+    /// Events over HTTP; none: a trigger that runs alone listens nowhere.
+    pub webhook: Option<webhook::Settings>,
     /// A JSON-lines file to read once, from its beginning at each start; `-` is standard input.
     pub file: Option<String>,
     pub limits: Limits,
@@ -53,6 +56,7 @@ impl Default for Settings {
             token_file: None,
             amqp: None,
             fedora_messaging: None,
+            webhook: None,
             file: None,
             limits: Limits::default(),
             keep: Span::days(30),

@@ -13,7 +13,7 @@ use trigger::amqp::{Passive, Settings};
 use trigger::{Origin, RecordError, Recording, Summary};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_kind_of_broken_message_is_set_aside_and_the_odd_ones_are_events() {
+async fn a12_every_kind_of_broken_message_is_set_aside_and_the_odd_ones_are_events() {
     let (bench, bus) = (Bench::new(), Bus::new());
     let trigger = start(&bench, bus.settings());
     trigger.consuming().await;

@@ -46,7 +46,7 @@ pub async fn intake(State(app): State<App>, Json(body): Json<Intake>) -> ApiResu
 
 /// What was sent, with each of its jobs judged.
 fn batch(body: Intake, current: &Current, now: Time, horizon: Span) -> Result<Batch, Problem> {
-    let Intake { recorder, records, counts, generation, pair, troubles: _ } = body;
+    let Intake { recorder, records, counts, generation, pair, troubles } = body;
     if recorder.is_empty() {
         return Err(Problem::bad_request("recorder is empty: it names the log that the records come from"));
     }
@@ -55,7 +55,7 @@ fn batch(body: Intake, current: &Current, now: Time, horizon: Span) -> Result<Ba
         return Err(Problem::bad_request(format!("record {other} follows record {one}: there is a gap")));
     }
     let events = records.into_iter().map(|record| event(&recorder, record, current, now, horizon)).collect();
-    Ok(Batch { recorder, counts, generation, pair, events })
+    Ok(Batch { recorder, counts, generation, pair, troubles, events })
 }
 
 /// One record with each of its jobs judged: one bad job does not hold up the others.

@@ -39,6 +39,7 @@ struct TriggerRow {
     pair: Option<String>,
     member: Option<String>,
     last_event: Option<i64>,
+    troubles: String,
 }
 
 impl Store {
@@ -181,29 +182,36 @@ impl Store {
         let rows: Vec<TriggerRow> = on_read!(self.db(), |pool| {
             sqlx::query_as(
                 "SELECT recorder, next, last_heard, generation, recorded, forwarded, quarantined, duplicates, repeated,
-                        pair, member, last_event, listening_since, caught_up
+                        pair, member, last_event, listening_since, caught_up, troubles
                  FROM triggers ORDER BY recorder",
             )
             .fetch_all(pool)
             .await?
         });
-        let view = |row: TriggerRow| TriggerView {
-            recorder: row.recorder,
-            next: nat(row.next),
-            last_heard: Time(row.last_heard),
-            generation: nat(row.generation),
-            counts: TriggerCounts {
-                recorded: nat(row.recorded),
-                forwarded: nat(row.forwarded),
-                quarantined: nat(row.quarantined),
-                duplicates: nat(row.duplicates),
-                listening_since: row.listening_since.map(Time),
-                caught_up: row.caught_up.map(Time),
-            },
-            repeated: nat(row.repeated),
-            last_event: row.last_event.map(Time),
-            pair: row.pair.zip(row.member).map(|(name, member)| Pair { name, member }),
+        let troubles = |row: &TriggerRow| {
+            let read = serde_json::from_str(&row.troubles);
+            read.map_err(|_| corrupt("triggers", "troubles", &row.recorder, &row.troubles))
         };
-        Ok(rows.into_iter().map(view).collect())
+        let view = |row: TriggerRow| -> Result<TriggerView> {
+            Ok(TriggerView {
+                troubles: troubles(&row)?,
+                recorder: row.recorder,
+                next: nat(row.next),
+                last_heard: Time(row.last_heard),
+                generation: nat(row.generation),
+                counts: TriggerCounts {
+                    recorded: nat(row.recorded),
+                    forwarded: nat(row.forwarded),
+                    quarantined: nat(row.quarantined),
+                    duplicates: nat(row.duplicates),
+                    listening_since: row.listening_since.map(Time),
+                    caught_up: row.caught_up.map(Time),
+                },
+                repeated: nat(row.repeated),
+                last_event: row.last_event.map(Time),
+                pair: row.pair.zip(row.member).map(|(name, member)| Pair { name, member }),
+            })
+        };
+        rows.into_iter().map(view).collect()
     }
 }

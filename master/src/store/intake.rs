@@ -121,12 +121,13 @@ async fn hear(work: &mut Work, batch: &Batch) -> Result<u64> {
     let next: i64 = on_tx!(&mut work.tx, |conn| {
         sqlx::query_scalar(
             "INSERT INTO triggers (recorder, next, last_heard, generation, recorded, forwarded, quarantined, duplicates,
-                 pair, member, listening_since, caught_up)
-             VALUES ($1, 1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                 pair, member, listening_since, caught_up, troubles)
+             VALUES ($1, 1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
              ON CONFLICT (recorder) DO UPDATE SET last_heard = excluded.last_heard, generation = excluded.generation,
                  recorded = excluded.recorded, forwarded = excluded.forwarded, quarantined = excluded.quarantined,
                  duplicates = excluded.duplicates, pair = excluded.pair, member = excluded.member,
-                 listening_since = excluded.listening_since, caught_up = excluded.caught_up
+                 listening_since = excluded.listening_since, caught_up = excluded.caught_up,
+                 troubles = excluded.troubles
              RETURNING next",
         )
         .bind(&batch.recorder)
@@ -140,6 +141,7 @@ async fn hear(work: &mut Work, batch: &Batch) -> Result<u64> {
         .bind(batch.pair.as_ref().map(|pair| &pair.member))
         .bind(batch.counts.listening_since.map(|at| at.0))
         .bind(batch.counts.caught_up.map(|at| at.0))
+        .bind(json!(batch.troubles).to_string())
         .fetch_one(conn)
         .await?
     });

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::intake::{JobAnswer, Pair, TriggerCounts};
+use model::intake::{JobAnswer, Pair, TriggerCounts, Trouble};
 use model::lease::Worker;
 use model::operator::{JobSummary, Mode, OnDeadline};
 use model::{Arch, End, Event, Finding, JobId, JobState, NewJob, Outcome, Time};
@@ -56,6 +56,7 @@ pub struct Batch {
     pub counts: TriggerCounts,
     pub generation: u64,
     pub pair: Option<Pair>,
+    pub troubles: Vec<Trouble>,
     pub events: Vec<NewEvent>,
 }
 
@@ -337,6 +338,8 @@ pub struct TriggerView {
     pub pair: Option<Pair>,
     /// When it last sent an event.
     pub last_event: Option<Time>,
+    /// What kept it from its work when it was last heard from.
+    pub troubles: Vec<Trouble>,
 }
 
 /// How many jobs of one set of needs are to run.

@@ -229,6 +229,7 @@ pub fn batch(recorder: &str, first: u64, events: Vec<Event>) -> Batch {
         counts: TriggerCounts { recorded, forwarded: first - 1, ..TriggerCounts::default() },
         generation: 7,
         pair: None,
+        troubles: Vec::new(),
         events: events.collect(),
     }
 }

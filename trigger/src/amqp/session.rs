@@ -197,7 +197,7 @@ impl Session<'_> {
         let Some((mut tag, _)) = self.in_hand.pop_front() else { return Ok(()) };
         while let Some((after, receipt)) = self.in_hand.front_mut() {
             match receipt.try_recv() {
-                Ok(()) => tag = *after,
+                Ok(_) => tag = *after,
                 Err(_) => break,
             }
             self.in_hand.pop_front();

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use model::intake::Record;
+use model::intake::{Became, Record};
 use model::{Content, Event, NewJob, Span, Time, joblog};
 use serde_json::json;
 use tracing::{info, warn};
@@ -54,11 +54,19 @@ pub struct Staged {
     pub(super) quarantine: Vec<u8>,
     /// The rows of the job log, and the number behind the last of them.
     pub(super) rows: Vec<u8>,
+    /// What became of each delivery of the batch, in order.
+    became: Vec<Became>,
     pub(super) before: Next,
     pub(super) after: Next,
 }
 
 impl Staged {
+    /// Takes what became of the next `n` deliveries of the batch.
+    pub fn became(&mut self, n: usize) -> Vec<Became> {
+        let rest = self.became.split_off(n.min(self.became.len()));
+        std::mem::replace(&mut self.became, rest)
+    }
+
     /// Adds what the batch changes to the counters, once it is on disk.
     pub fn count(&self, metrics: &Metrics) {
         let add = |counter: &std::sync::atomic::AtomicU64, before: u64, after: u64| {
@@ -79,6 +87,7 @@ impl Log {
             events: Vec::with_capacity(batch.len() * 1024),
             quarantine: Vec::new(),
             rows: Vec::new(),
+            became: Vec::with_capacity(batch.len()),
             before: self.next,
             after: self.next,
         };
@@ -113,6 +122,7 @@ impl Log {
             Novelty::New => {}
             Novelty::Duplicate => {
                 self.next.duplicates += 1;
+                staged.became.push(Became::Duplicate { id: event.id.clone() });
                 entry::note(&Note::Duplicate { id: event.id, at: now }, &mut staged.events);
                 return;
             }
@@ -130,6 +140,7 @@ impl Log {
         for row in joblog::rows(&self.recorder, &record) {
             rows.write_record(row).expect("a vector takes every write");
         }
+        staged.became.push(Became::Recorded { id: record.event.id, seq });
         self.next.seq += 1;
         self.next.job_seq += record.jobs.len() as u64;
     }
@@ -165,6 +176,7 @@ impl Log {
             "bytes": BASE64_STANDARD.encode(&delivery.bytes),
         });
         frame::write(line.to_string().as_bytes(), &mut staged.quarantine);
+        staged.became.push(Became::Quarantined { reason: reason.to_string() });
         self.next.quarantined += 1;
         let end = self.quarantine_len + staged.quarantine.len() as u64;
         entry::note(&Note::Quarantined { reason, at: now, end }, &mut staged.events);
