@@ -96,8 +96,9 @@ impl Storm {
         for n in 0..12 + chance.below(14) {
             let spell = match n {
                 // None is without these.
-                0..2 => storm.kill_of_trigger(chance),
-                2 => storm.long_pause(chance),
+                0..2 => storm.when_messages_come(chance, Fault::Kill(Role::Trigger(0))),
+                2 | 3 => storm.when_messages_come(chance, Fault::Refuse(Role::Trigger(0), Peer::Master(n - 2))),
+                4 => storm.long_pause(chance),
                 _ => storm.spell(chance, ways),
             };
             // A server takes its time to come back, so it goes down once.
@@ -133,9 +134,9 @@ impl Storm {
         Spell::draw(chance, fault, most)
     }
 
-    /// When there is something in its hands.
-    fn kill_of_trigger(&self, chance: &mut Chance) -> Spell {
-        let mut spell = Spell::draw(chance, Fault::Kill(Role::Trigger(0)), 1000);
+    /// Of the trigger, while there is something in its hands.
+    fn when_messages_come(&self, chance: &mut Chance, fault: Fault) -> Spell {
+        let mut spell = Spell::draw(chance, fault, 1000);
         let moment = chance.one_of(&self.portions).at + chance.millis(80);
         (spell.begin, spell.end) = (moment, moment + (spell.end - spell.begin));
         spell
