@@ -147,6 +147,9 @@ pub struct Report {
     pub end: End,
     /// How long the process ran, by the worker's monotonic clock.
     pub ran: Span,
+    /// When it ended, by the worker's wall clock: shown as what it claims.
+    #[serde(default)]
+    pub ended_at: Option<Time>,
     /// Empty where the process never got to judge the item.
     #[serde(default)]
     pub findings: Vec<Finding>,

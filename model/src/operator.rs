@@ -304,11 +304,27 @@ pub struct AttemptView {
     pub attempt: u32,
     pub worker: String,
     pub started_at: Time,
+    /// When its report came, or when it was given up.
     pub finished_at: Option<Time>,
+    /// How long its process ran, as the worker measured it.
+    #[serde(default)]
+    pub ran: Option<Span>,
+    /// When it ended by the worker's own wall clock, as that claims.
+    #[serde(default)]
+    pub claimed_end: Option<Time>,
     pub end: Option<End>,
     pub note: Option<String>,
     pub outcome: Option<Outcome>,
     pub log_size: u64,
+}
+
+impl AttemptView {
+    /// The worker's own time of the end, where it is worth telling: it is further from the report's than a report takes.
+    pub fn other_end(&self) -> Option<Time> {
+        let (reported, claimed) = (self.finished_at?, self.claimed_end?);
+        let apart = reported.since(claimed).max(claimed.since(reported));
+        (apart > Span::seconds(5)).then_some(claimed)
+    }
 }
 
 /// One event in a listing.

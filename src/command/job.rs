@@ -309,7 +309,12 @@ fn people(detail: &JobDetail) -> String {
         let end = attempt.end.as_ref().map_or_else(|| "running".to_owned(), |end| end.to_string());
         let note = attempt.note.as_deref().map(|note| format!("; {note}")).unwrap_or_default();
         let line = format!("attempt {} on {}: {end}{note}", attempt.attempt, attempt.worker);
-        text += &format!("{}, {} bytes of log\n", harmless(&line), attempt.log_size);
+        let ran = attempt.ran.map(|ran| format!(", ran {:.1?}", ran.0)).unwrap_or_default();
+        text += &format!("{}{ran}, {} bytes of log\n", harmless(&line), attempt.log_size);
+        if let (Some(finished), Some(claimed)) = (attempt.finished_at, attempt.other_end()) {
+            let (finished, claimed) = (finished.to_seconds(), claimed.to_seconds());
+            text += &format!("  its report came at {finished}; it ended at {claimed}, as its worker's clock claims\n");
+        }
     }
     text
 }

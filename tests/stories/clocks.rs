@@ -68,22 +68,33 @@ fn warns(fleet: &Fleet, says: &str) {
     });
 }
 
-/// Every job passed in its one attempt, and every time that is kept lies within what truly passed.
 #[track_caller]
-fn undisturbed(fleet: &Fleet, begun: Time) {
+fn time(value: &Value) -> Time {
+    serde_json::from_value(value.clone()).unwrap_or_else(|e| panic!("{value}: {e}"))
+}
+
+/// Every job passed in its one attempt, and every time that is kept lies within what truly passed. What worker0 claims
+/// is off by so many minutes.
+#[track_caller]
+fn undisturbed(fleet: &Fleet, begun: Time, claimed_off: i64) {
     gate::open(&fleet.story);
     fleet.settled(PATIENCE);
     let ended = Time(net::clock::now().0 + 5_000_000);
     let (jobs, results) = (fleet.all("jobs"), fleet.results());
     ledger::assert_accounts(&fleet.story, fleet, &jobs, &results);
     let within = |value: &Value| {
-        let at: Time = serde_json::from_value(value.clone()).unwrap_or_else(|e| panic!("{value}: {e}"));
+        let at = time(value);
         assert!(begun <= at && at <= ended, "{value} is not between {begun} and {ended}");
     };
     assert_eq!(jobs.len(), 4);
     for job in &jobs {
         assert_eq!(job["attempts"], 1, "{job}");
         ["queued_at", "started_at", "finished_at"].iter().for_each(|name| within(&job[*name]));
+        // The worker's own time is another thing, and is kept as one.
+        let attempt = fleet.get(&format!("/api/v1/jobs/{}", text(&job["id"])))["attempts_made"][0].clone();
+        let [true_end, claimed] = ["finished_at", "claimed_end"].map(|name| time(&attempt[name]));
+        let off = (claimed.0 - true_end.0 + 30_000_000).div_euclid(60_000_000);
+        assert_eq!(off, if attempt["worker"] == "worker0" { claimed_off } else { 0 }, "{attempt}");
         let submitted = &results[&text(&job["id"])][0]["submit_time"];
         within(&json!(format!("{}Z", submitted.as_str().expect("a time").trim_end_matches('Z'))));
     }
@@ -102,7 +113,7 @@ fn b10_a_workers_clock_two_hours_off_or_stepped_during_a_job_changes_nothing_but
     let workers: Value = serde_json::from_str(&fleet.run(&["worker", "list", "-o", "json"]).out).expect("JSON");
     let ahead = workers[0]["clock_ahead_ms"].as_i64().expect("it has told");
     assert!((-7_260_000..-7_190_000).contains(&ahead), "{workers}");
-    undisturbed(&fleet, begun);
+    undisturbed(&fleet, begun, -120);
 }
 
 #[test]
@@ -119,7 +130,7 @@ fn b11_a_masters_clock_that_is_stepped_changes_nothing_but_warns() {
     }
     running(&fleet, 4);
     fleet.run(&["resume", "-m", "a story"]);
-    undisturbed(&fleet, begun);
+    undisturbed(&fleet, begun, 0);
 }
 
 /// There the master's clock is the database's too.

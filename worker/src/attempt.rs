@@ -74,7 +74,9 @@ pub async fn work(bench: &Bench, lease: Lease, mut view: View) -> Parcel {
     let ran = Span(ran);
     let log_size = log.len();
     let token = lease.token;
-    let mut report = Report { token, end, ran, findings: found.findings, note: found.note, log_size, log: None };
+    let ended_at = Some(net::clock::now());
+    let mut report =
+        Report { token, end, ran, ended_at, findings: found.findings, note: found.note, log_size, log: None };
     let mut sent = upload.sent();
     if let Some(why) = upload.refused() {
         add_note(&mut report, &format!("the log ends early: {why}"));

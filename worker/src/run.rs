@@ -240,7 +240,8 @@ async fn work(
         tracing::error!(job.id = %id.job, attempt = id.attempt, "the worker failed at this job: {e}");
         let note = Some("the worker itself failed at this job; its log says more".to_owned());
         let (end, ran) = (End::HandedBack, Span::default());
-        let report = Report { token, end, ran, findings: Vec::new(), note, log_size: 0, log: None };
+        let ended_at = Some(net::clock::now());
+        let report = Report { token, end, ran, ended_at, findings: Vec::new(), note, log_size: 0, log: None };
         Parcel::new(id, report, Arc::new(Log::new(Spool::new(bench.home.log(id)), 0)), 0)
     });
     reports.hand_in(parcel);

@@ -128,6 +128,7 @@ async fn lease(app: &App, worker: &Worker, grant: Granted) -> ApiResult<Option<L
                 token: grant.token,
                 end,
                 ran: Span::default(),
+                ended_at: None,
                 findings: Vec::new(),
                 note: None,
                 log_size: 0,
@@ -170,11 +171,11 @@ pub async fn finish(State(app): State<App>, Json(body): Json<Finish>) -> ApiResu
 
 /// A report, with the log that came in it on disk.
 async fn taken(app: &App, report: Report) -> ApiResult<ReportIn> {
-    let Report { token, end, ran, findings, note, log_size, log } = report;
+    let Report { token, end, ran, ended_at, findings, note, log_size, log } = report;
     if let Some(part) = log {
         store_part(app, &token, &part).await?;
     }
-    Ok(ReportIn { token, end, ran, findings, note, log_size })
+    Ok(ReportIn { token, end, ran, ended_at, findings, note, log_size })
 }
 
 async fn store_part(app: &App, token: &str, part: &LogPart) -> ApiResult<()> {

@@ -42,6 +42,8 @@ struct Attempt {
     worker: String,
     started: Moment,
     finished: Option<Moment>,
+    /// When it ended by the worker's clock, where that says something else.
+    claimed: Option<Moment>,
     /// In words; `running` while it runs.
     end: String,
     outcome: Option<Tag>,
@@ -109,6 +111,7 @@ impl Attempt {
             worker: attempt.worker.clone(),
             started: Moment { at: attempt.started_at, now },
             finished: attempt.finished_at.map(|at| Moment { at, now }),
+            claimed: attempt.other_end().map(|at| Moment { at, now }),
             end: attempt.end.as_ref().map_or_else(|| "running".to_owned(), ToString::to_string),
             outcome: attempt.outcome.map(Tag::outcome),
             note: attempt.note.clone(),

@@ -43,6 +43,8 @@ pub fn job_detail() -> JobDetail {
         worker: HOSTILE.into(),
         started_at: earlier(60),
         finished_at,
+        ran: Some(Span::seconds(9)),
+        claimed_end: Some(earlier(7000)),
         end: finished_at.map(|_| End::Exited { code: 75 }),
         note: Some(HOSTILE.into()),
         outcome: finished_at.map(|_| Outcome::Failed),

@@ -79,6 +79,7 @@ pub(super) struct Told<'a> {
     findings: &'a [Finding],
     note: Option<&'a str>,
     ran: Option<i64>,
+    claimed_end: Option<i64>,
     log_size: u64,
     reported: bool,
 }
@@ -90,13 +91,14 @@ impl<'a> Told<'a> {
             findings: &report.findings,
             note: report.note.as_deref(),
             ran: Some(report.ran.micros()),
+            claimed_end: report.ended_at.map(|at| at.0),
             log_size: report.log_size,
             reported: true,
         }
     }
 
     pub(super) fn lost() -> Told<'static> {
-        Told { end: &End::Lost, findings: &[], note: None, ran: None, log_size: 0, reported: false }
+        Told { end: &End::Lost, findings: &[], note: None, ran: None, claimed_end: None, log_size: 0, reported: false }
     }
 }
 
@@ -172,6 +174,7 @@ impl Moves {
             worker: taken.worker.clone(),
             started_at: taken.started_at,
             ran: told.ran,
+            claimed_end: told.claimed_end,
             how: json!(end).to_string(),
             outcome: told.findings.iter().map(|finding| finding.outcome).max(),
             note: told.note.map(str::to_owned),

@@ -2,7 +2,7 @@
 
 use db::on_read;
 use model::operator::{AttemptView, JobSummary};
-use model::{End, JobId, JobState, Outcome, Time};
+use model::{End, JobId, JobState, Outcome, Span, Time};
 use uuid::Uuid;
 
 use super::error::corrupt;
@@ -250,10 +250,11 @@ impl Store {
     pub async fn attempts(&self, job: JobId) -> Result<Vec<AttemptView>> {
         let rows: Vec<AttemptRow> = on_read!(self.db(), |pool| {
             sqlx::query_as(
-                "SELECT a.attempt, a.worker, a.started_at, a.finished_at, a.how, a.note, a.outcome, a.log_size
+                "SELECT a.attempt, a.worker, a.started_at, a.finished_at, a.ran, a.claimed_end, a.how, a.note, a.outcome,
+                        a.log_size
                  FROM attempts a JOIN jobs j ON j.seq = a.job WHERE j.id = $1
                  UNION ALL
-                 SELECT l.attempt, l.worker, l.started_at, NULL, NULL, NULL, NULL, 0
+                 SELECT l.attempt, l.worker, l.started_at, NULL, NULL, NULL, NULL, NULL, NULL, 0
                  FROM leases l JOIN jobs j ON j.seq = l.job WHERE j.id = $1
                  ORDER BY attempt",
             )
@@ -267,6 +268,8 @@ impl Store {
                 worker: row.worker,
                 started_at: Time(row.started_at),
                 finished_at: row.finished_at.map(Time),
+                ran: row.ran.map(Span::from_micros),
+                claimed_end: row.claimed_end.map(Time),
                 end: row.how.map(|how| read_end(job, &how)).transpose()?,
                 note: row.note,
                 outcome: row.outcome.map(|text| read_outcome("attempts", job, &text)).transpose()?,
@@ -301,6 +304,8 @@ struct AttemptRow {
     worker: String,
     started_at: i64,
     finished_at: Option<i64>,
+    ran: Option<i64>,
+    claimed_end: Option<i64>,
     how: Option<String>,
     note: Option<String>,
     outcome: Option<String>,

@@ -108,6 +108,8 @@ pub struct ReportIn {
     pub token: String,
     pub end: End,
     pub ran: model::Span,
+    /// When it ended, as the worker claims.
+    pub ended_at: Option<Time>,
     pub findings: Vec<Finding>,
     pub note: Option<String>,
     pub log_size: u64,

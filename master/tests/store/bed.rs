@@ -165,7 +165,15 @@ pub fn worker_with(name: &str, labels: &[&str]) -> Worker {
 }
 
 pub fn report(granted: &Granted, end: End) -> ReportIn {
-    ReportIn { token: granted.token.clone(), end, ran: Span::seconds(2), findings: Vec::new(), note: None, log_size: 9 }
+    ReportIn {
+        token: granted.token.clone(),
+        end,
+        ran: Span::seconds(2),
+        ended_at: None,
+        findings: Vec::new(),
+        note: None,
+        log_size: 9,
+    }
 }
 
 pub fn passed(granted: &Granted) -> ReportIn {

@@ -116,6 +116,7 @@ fn passed(lease: Lease) -> Report {
         token: lease.token,
         end: End::Exited { code: 0 },
         ran: Span::millis(1),
+        ended_at: None,
         findings: vec![Finding::of(Outcome::Passed)],
         note: None,
         log_size: 0,
