@@ -12,14 +12,15 @@ use crate::kit::count::text;
 use crate::kit::{Story, secs, sweep, until};
 use crate::site::PATIENCE;
 
-/// `held` may overlap with itself, `alone` never; `stubborn` is given long to stop, and `again` may be
-/// interrupted.
+/// `held` may overlap with itself, `alone` never; `stubborn` is given long to stop, `again` may be interrupted,
+/// and `wordy` prints a line with each tick.
 const TASKS: &str = r#"
 tasks:
   held: { run: [sh, -c, "exec ${LEDGER%/*}/hold"], grace: 1s }
   alone: { run: [sh, -c, "exec ${LEDGER%/*}/hold"], grace: 1s, exclusive: true }
   stubborn: { run: [sh, -c, "exec ${LEDGER%/*}/hold"], grace: 10m }
   again: { run: [sh, -c, "exec ${LEDGER%/*}/hold"], grace: 1s, interruptible: true }
+  wordy: { run: [sh, -c, "exec ${LEDGER%/*}/hold wordy"], grace: 1s }
 "#;
 
 /// What it starts hears no TERM either. It leaves one process outside of its group, which ticks too.
@@ -31,6 +32,8 @@ tick() {
     while [ ! -e "$gate" ]; do
         read -r now rest </proc/uptime
         echo "$TASKOTRON_JOB_ID $TASKOTRON_ATTEMPT $now" >>"$folder/ticks"
+        n=$((n + 1))
+        if [ "$1" = wordy ]; then echo "line $n" | tee -a "$folder/said"; fi
         sleep 0.05
     done
 }
@@ -38,7 +41,7 @@ if [ "$1" = tick ]; then tick; exit; fi
 echo "$TASKOTRON_JOB_ID $TASKOTRON_ATTEMPT $WHO" >>"$LEDGER"
 echo "attempt $TASKOTRON_ATTEMPT begins"
 (setsid "$0" tick &)
-tick
+tick "$1"
 echo "attempt $TASKOTRON_ATTEMPT ends"
 exec "$REPORT"
 "#;
