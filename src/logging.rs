@@ -14,7 +14,8 @@ pub fn begin(default: &str) {
             eprintln!("{FILTER}={text} is no filter ({e}); '{default}' is used");
             EnvFilter::new(default)
         }),
-        _ => EnvFilter::new(default),
+        // Whatever lapin calls an error is told by the trigger, where it is one: a queue that is not there yet is none.
+        _ => EnvFilter::new(format!("{default},lapin=off")),
     };
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     if io::stderr().is_terminal() {

@@ -74,7 +74,7 @@ pub struct TriggerCounts {
     /// Since when its log lacks nothing of what the bus sent; none where it listens to no bus.
     #[serde(default)]
     pub listening_since: Option<Time>,
-    /// Whatever the bus had for it by then is in its log.
+    /// Whatever the bus had for it by then is in its log; 1970 where it has never reached its bus.
     #[serde(default)]
     pub caught_up: Option<Time>,
 }

@@ -42,10 +42,15 @@ pub struct Source {
 impl Source {
     /// The queue, for people.
     fn called(&self) -> String {
-        match self.settings.queue.as_str() {
-            "" => "a queue of its own".to_owned(),
-            name => format!("queue '{name}'"),
-        }
+        called(&self.settings)
+    }
+}
+
+/// The queue of these settings, for people: the same in every session, also where the server names it.
+pub fn called(settings: &Settings) -> String {
+    match settings.queue.as_str() {
+        "" => "a queue of its own".to_owned(),
+        name => format!("queue '{name}'"),
     }
 }
 

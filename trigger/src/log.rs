@@ -43,7 +43,7 @@ pub use stage::{Decided, Heard, Ready, Staged};
 pub use write::CommitError;
 
 use disk::{Bytes, Disk};
-use listening::Coverage;
+use listening::Listening;
 use projection::Projection;
 use seen::Seen;
 
@@ -89,6 +89,8 @@ pub struct Log {
     /// What the next event to be staged gets; ahead of what is on disk while a batch is being written.
     next: Next,
     seen: Seen,
+    /// What its sources have said, ahead of what is on disk as `next` is.
+    listening: Listening,
     /// When the last word of a source that still listens was written down.
     noted: Time,
     jobs: Projection,
@@ -104,14 +106,11 @@ struct Next {
     job_seq: u64,
     duplicates: u64,
     quarantined: u64,
-    /// What it covers; the numbers speak of that.
-    listening: Coverage,
 }
 
 impl Next {
     /// Those of an empty log.
-    const FIRST: Next =
-        Next { seq: 1, job_seq: 1, duplicates: 0, quarantined: 0, listening: Coverage { since: None, until: None } };
+    const FIRST: Next = Next { seq: 1, job_seq: 1, duplicates: 0, quarantined: 0 };
 }
 
 impl Log {
@@ -147,7 +146,9 @@ pub struct Extent {
     pub opened_at: u64,
     pub duplicates: u64,
     pub quarantined: u64,
-    pub listening: Coverage,
+    pub listening: Listening,
+    /// What it should listen to; none where nobody has said that, and whatever has spoken counts.
+    pub expected: Option<Vec<String>>,
     /// From the oldest; the last one is active. Never empty.
     segments: Vec<Segment>,
 }
@@ -183,16 +184,27 @@ impl Shared {
         self.changed.subscribe()
     }
 
+    /// Says what the log's sources are: those of earlier settings do not count any more.
+    pub fn expect(&self, sources: Vec<String>) {
+        self.lock().expected = Some(sources);
+    }
+
     /// What the trigger counts, given how far the master has acknowledged.
     pub fn counts(&self, acknowledged: u64) -> TriggerCounts {
         let extent = self.lock();
+        // Whoever should listen and never has is behind whatever is asked for.
+        let listens = extent.expected.as_ref().is_some_and(|expected| !expected.is_empty());
+        let coverage = match &extent.expected {
+            Some(expected) => extent.listening.of(expected.iter().map(String::as_str)),
+            None => extent.listening.all(),
+        };
         TriggerCounts {
             recorded: extent.next - 1,
             forwarded: acknowledged.min(extent.next).saturating_sub(1),
             quarantined: extent.quarantined,
             duplicates: extent.duplicates,
-            listening_since: extent.listening.since,
-            caught_up: extent.listening.until,
+            listening_since: coverage.since,
+            caught_up: coverage.until.or(listens.then_some(Time::default())),
         }
     }
 

@@ -34,6 +34,7 @@ pub async fn run(
             .await??
     };
     let shared = log.shared();
+    shared.expect(settings.buses()?.iter().map(amqp::called).collect());
     intake::begin_counts(&metrics, &log);
     info!(recorder = log.recorder(), "recording in {} as {}", settings.dir.display(), log.recorder());
 

@@ -58,7 +58,7 @@ pub async fn run(
     }
     let _consumed = Counted::by(&source.metrics.consumed);
     source.metrics.troubles.end(&source.called());
-    let to: Arc<str> = format!("amqp:{queue}").into();
+    let to: Arc<str> = source.called().into();
     let word = if kept { Word::Again } else { Word::Began };
     tokio::select! {
         () = intake.say(Heard { word, at: began, to: to.clone() }) => {}
@@ -71,7 +71,8 @@ pub async fn run(
         channel,
         consumer,
         settings: &source.settings,
-        source: to,
+        source: format!("amqp:{queue}").into(),
+        to,
         queue,
         in_hand: VecDeque::new(),
         last: Instant::now(),
@@ -109,6 +110,8 @@ struct Session<'a> {
     channel: Channel,
     consumer: Consumer,
     source: Arc<str>,
+    /// The same in the words of the log about listening.
+    to: Arc<str>,
     queue: String,
     /// Handed over and not yet acknowledged, in order: the last delivery tag of a batch, and its receipt.
     in_hand: VecDeque<(u64, Receipt)>,
@@ -142,7 +145,7 @@ impl Session<'_> {
                 _ = looks.tick() => self.look().await?,
                 _ = counts.tick() => {
                     if let Some(at) = self.has_all(intake).await? {
-                        intake.mention(Heard { word: Word::Still, at, to: self.source.clone() });
+                        intake.mention(Heard { word: Word::Still, at, to: self.to.clone() });
                     }
                 }
             }
@@ -271,7 +274,7 @@ impl Session<'_> {
     /// Takes what the queue has if that is all of it, waits for what is in hand and acknowledges it.
     async fn finish(&mut self, intake: &Intake) -> Result<(), Fault> {
         if let Some(at) = self.has_all(intake).await? {
-            intake.mention(Heard { word: Word::Ended, at, to: self.source.clone() });
+            intake.mention(Heard { word: Word::Ended, at, to: self.to.clone() });
         }
         let cancel = self.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
         if !matches!(tokio::time::timeout(PATIENCE, cancel).await, Ok(Ok(()))) {

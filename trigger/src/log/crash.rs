@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use model::intake::Record;
 use model::{Span, Time};
 use proptest::prelude::*;
 
@@ -320,5 +321,59 @@ proptest! {
         let want: Vec<_> = found.iter().flat_map(|r| r.jobs.iter().map(|job| job.key.to_string())).collect();
         let got: Vec<_> = rows.iter().map(|row| row[17].to_owned()).collect();
         prop_assert_eq!(got, want);
+    }
+}
+
+/// What the forwarder would send now, from the number that the master wants.
+fn sent(log: &Log, next: usize) -> Vec<Record> {
+    let batch = log.reader().read(next as u64, usize::MAX, usize::MAX).unwrap();
+    batch.records.iter().map(|raw| serde_json::from_str(raw.get()).unwrap()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a4_no_job_is_scheduled_that_a_crash_takes_out_of_the_log(
+        batches in prop::collection::vec((prop::collection::vec(0u64..60, 1..4), 0..4), 1..8),
+        seed in any::<u64>(),
+    ) {
+        let mut state = seed | 1;
+        let mut chance = move |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state % below as u64).unwrap()
+        };
+        let disk = Arc::new(Drowned::default());
+        let mut log = open(&disk, SMALL);
+        let mut scheduled: Vec<Record> = Vec::new();
+        for (events, fate) in batches {
+            let batch = events.iter().map(|n| ready(event(*n), decided(*n))).collect();
+            let staged = log.stage(batch, Time(2), one_job);
+            // Written and synced; the sync fails and the process ends; killed before it is written; killed after it.
+            disk.0.lock().unwrap().sync_fails = fate == 1;
+            let done = if fate == 2 { Ok(()) } else { log.commit(&staged, Time(2)) };
+            disk.0.lock().unwrap().sync_fails = false;
+            // The forwarder looks at whatever moment.
+            if chance(3) > 0 {
+                scheduled.extend(sent(&log, scheduled.len() + 1));
+            }
+            if fate > 0 || done.is_err() {
+                drop(log);
+                disk.crash(&mut chance);
+                log = open(&disk, SMALL);
+            }
+            let found = records(&log);
+            prop_assert!(found.len() >= scheduled.len(), "the master has {}, the log {}", scheduled.len(), found.len());
+            prop_assert_eq!(&found[..scheduled.len()], &scheduled[..]);
+        }
+        log.finish_jobs().unwrap();
+        let jobs = disk.contents("jobs.csv");
+        let rows = csv::Reader::from_reader(&jobs[..]).into_records().map(|row| row.unwrap()[17].to_owned());
+        let rows: std::collections::BTreeSet<String> = rows.collect();
+        for job in scheduled.iter().flat_map(|record| &record.jobs) {
+            prop_assert!(rows.contains(&job.key.to_string()), "{} has no row", job.key);
+        }
     }
 }

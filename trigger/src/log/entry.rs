@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::frame;
-use super::listening::{Coverage, Word};
+use super::listening::{Listening, Word};
 use crate::decode::Reason;
 
 /// What a recorder knew when it began a file; so its counts outlive the files before.
@@ -34,7 +34,7 @@ pub struct Header {
     pub jobs_next: u64,
     /// What the log covered then.
     #[serde(default)]
-    pub listening: Coverage,
+    pub listening: Listening,
 }
 
 /// Eight bytes of the bus id's SHA-256 and eight of the content's: enough to know an event again.
@@ -64,7 +64,7 @@ pub enum Entry<'a> {
     Record(Place<'a>),
     Duplicate,
     Quarantined { end: u64 },
-    Listening { word: Word, at: Time },
+    Listening { word: Word, at: Time, to: String },
 }
 
 /// Where a record stands.
@@ -106,7 +106,7 @@ pub fn read(line: &[u8]) -> Option<Entry<'_>> {
         Note::Segment(header) => (header.format == 1).then_some(Entry::Segment(header)),
         Note::Duplicate { .. } => Some(Entry::Duplicate),
         Note::Quarantined { end, .. } => Some(Entry::Quarantined { end }),
-        Note::Listening { word, at, .. } => Some(Entry::Listening { word, at }),
+        Note::Listening { word, at, to } => Some(Entry::Listening { word, at, to }),
     }
 }
 

@@ -4,6 +4,8 @@
 //! begins, whether its queue has kept what came meanwhile, and now and then that it has everything. Whoever compares
 //! with the log can tell from that which spans it covers.
 
+use std::collections::BTreeMap;
+
 use model::Time;
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +53,46 @@ impl Coverage {
     }
 }
 
+/// What each source of a log has said, by what it listens to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Listening(BTreeMap<String, Coverage>);
+
+impl Listening {
+    /// Takes a source's word in; says the gap that it ends.
+    pub fn hear(&mut self, to: &str, word: Word, at: Time) -> Option<Gap> {
+        self.0.entry(to.to_owned()).or_default().hear(word, at)
+    }
+
+    /// Whether nothing is known of what this source has listened to.
+    pub fn is_new(&self, to: &str) -> bool {
+        !self.0.contains_key(to)
+    }
+
+    /// What is covered by all of these sources; nothing where one of them has never spoken.
+    pub fn of<'a>(&self, sources: impl IntoIterator<Item = &'a str>) -> Coverage {
+        let all: Option<Vec<Coverage>> = sources.into_iter().map(|source| self.0.get(source).copied()).collect();
+        common(&all.unwrap_or_default())
+    }
+
+    /// What is covered by every source that has ever spoken.
+    pub fn all(&self) -> Coverage {
+        common(&self.0.values().copied().collect::<Vec<_>>())
+    }
+
+    /// The same sources, of which nothing is known before this moment.
+    pub fn from(&self, at: Time) -> Listening {
+        let since = |coverage: &Coverage| Coverage { since: Some(at), until: coverage.until.max(Some(at)) };
+        Listening(self.0.iter().map(|(to, coverage)| (to.clone(), since(coverage))).collect())
+    }
+}
+
+fn common(all: &[Coverage]) -> Coverage {
+    let since = all.iter().map(|coverage| coverage.since).max().flatten();
+    let until = all.iter().map(|coverage| coverage.until).min().flatten();
+    Coverage { since, until }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +112,20 @@ mod tests {
             assert_eq!(coverage.hear(word, Time(at)), gap, "{word:?} at {at}");
             assert_eq!(coverage, Coverage { since: Some(Time(since)), until: Some(Time(until)) });
         }
+    }
+
+    #[test]
+    fn a_log_of_several_sources_covers_what_all_of_them_do() {
+        let mut listening = Listening::default();
+        let words = [("a", Word::Began, 10), ("b", Word::Began, 20), ("a", Word::Still, 50), ("b", Word::Still, 40)];
+        for (to, word, at) in words {
+            listening.hear(to, word, Time(at));
+        }
+        let coverage = |since, until| Coverage { since: Some(Time(since)), until: Some(Time(until)) };
+        assert_eq!(listening.all(), coverage(20, 40));
+        assert_eq!(listening.of(["a"]), coverage(10, 50));
+        assert_eq!(listening.of(["a", "c"]), Coverage::default(), "of c nothing is known");
+        assert_eq!(listening.of([]), Coverage::default());
+        assert_eq!(listening.from(Time(45)).all(), coverage(45, 45));
     }
 }

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::disk::{Bytes, Disk, Folder};
 use super::entry::{self, Entry, Header, Mark, Note};
-use super::listening::Coverage;
+use super::listening::Listening;
 use super::seen::Seen;
 use super::segment::{self, By, Lines};
 use super::{Extent, Layout, Log, Next, OpenError, Options, Segment, Shared, frame, projection};
@@ -16,6 +16,7 @@ use super::{Extent, Layout, Log, Next, OpenError, Options, Segment, Shared, fram
 /// What one file holds, up to its first damaged line.
 struct Contents {
     next: Next,
+    listening: Listening,
     marks: Vec<Mark>,
     quarantine_end: u64,
     end: u64,
@@ -45,7 +46,7 @@ impl Log {
         let active = disk.open(&name, false).map_err(failed)?;
         let mut contents = scan(&*active, &header).map_err(failed)?;
         if cut(&*disk, &*active, &layout, &contents).map_err(failed)? {
-            contents.next.listening = Coverage::default();
+            contents.listening = Listening::default();
         }
 
         let mut seen = Seen::new(options.window);
@@ -66,7 +67,8 @@ impl Log {
             opened_at: contents.next.seq,
             duplicates: contents.next.duplicates,
             quarantined: contents.next.quarantined,
-            listening: contents.next.listening,
+            listening: contents.listening.clone(),
+            expected: None,
             segments: with_active(segments, &name, &header, contents.end),
         };
         let mut log = Log {
@@ -80,6 +82,7 @@ impl Log {
             untidy: false,
             next: contents.next,
             seen,
+            listening: contents.listening,
             noted: Time::default(),
             jobs,
             shared: Shared::new(extent),
@@ -157,7 +160,7 @@ fn first_header(fresh: &str, now: Time) -> Header {
         quarantine_end: 0,
         jobs_end: 0,
         jobs_next: 1,
-        listening: Coverage::default(),
+        listening: Listening::default(),
     }
 }
 
@@ -173,7 +176,7 @@ fn following(file: &dyn Bytes, header: &Header, now: Time) -> io::Result<Header>
         quarantine_end: contents.quarantine_end,
         jobs_end: 0,
         jobs_next: 1,
-        listening: contents.next.listening,
+        listening: contents.listening,
         ..header.clone()
     })
 }
@@ -196,8 +199,8 @@ fn scan(file: &dyn Bytes, header: &Header) -> io::Result<Contents> {
         job_seq: header.job_seq,
         duplicates: header.duplicates,
         quarantined: header.quarantined,
-        listening: header.listening,
     };
+    let mut listening = header.listening.clone();
     let (mut marks, mut quarantine_end, mut end, mut last) = (Vec::new(), header.quarantine_end, 0, None);
     let mut lines = Lines::new(file, 0, file.len()?);
     while let Some(line) = lines.line()? {
@@ -213,7 +216,7 @@ fn scan(file: &dyn Bytes, header: &Header) -> io::Result<Contents> {
                 next.quarantined += 1;
                 quarantine_end = end;
             }
-            Some(Entry::Listening { word, at }) => drop(next.listening.hear(word, at)),
+            Some(Entry::Listening { word, at, to }) => drop(listening.hear(&to, word, at)),
             Some(Entry::Segment(_) | Entry::Record(_)) | None => break,
         }
         end = lines.at();
@@ -225,7 +228,7 @@ fn scan(file: &dyn Bytes, header: &Header) -> io::Result<Contents> {
             next.job_seq = record.job_seq + record.jobs.len() as u64;
         }
     }
-    Ok(Contents { next, marks, quarantine_end, end })
+    Ok(Contents { next, listening, marks, quarantine_end, end })
 }
 
 /// Cuts off what stands behind the last good line. If some of it is good, more than a write was torn, and it is kept:

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::disk::Bytes;
 use super::entry::{self, Entry};
-use super::listening::{Coverage, Gap};
+use super::listening::{Coverage, Gap, Listening};
 use super::segment::{self, Lines};
 use super::{Layout, is_job_log};
 
@@ -85,6 +85,8 @@ impl Past {
     /// Reads all of it, and says what it covers.
     pub fn survey(&self) -> io::Result<Survey> {
         let (mut survey, mut next, mut last) = (Survey::default(), None, None);
+        // What each source covers now, and what it covers if the gaps are left out.
+        let (mut listening, mut first) = (Listening::default(), Listening::default());
         for (i, (name, file)) in self.files.iter().enumerate() {
             let mut lines = Lines::new(&**file, 0, file.len()?);
             while let Some(line) = lines.line()? {
@@ -92,9 +94,8 @@ impl Past {
                     Some(Entry::Segment(header)) => {
                         if i == 0 && header.seq > 1 {
                             // What was before is deleted.
-                            let since = header.listening.since.map(|_| header.at);
-                            survey.coverage = Coverage { since, until: header.listening.until.max(since) };
-                            survey.since = since;
+                            listening = header.listening.from(header.at);
+                            first = listening.clone();
                         }
                         survey.expect(&mut next, header.seq, name);
                     }
@@ -103,15 +104,18 @@ impl Past {
                         next = Some(place.seq + 1);
                         last = Some(place.json());
                     }
-                    Some(Entry::Listening { word, at }) => {
-                        survey.gaps.extend(survey.coverage.hear(word, at));
-                        survey.since = survey.since.or(survey.coverage.since);
+                    Some(Entry::Listening { word, at, to }) => {
+                        survey.gaps.extend(listening.hear(&to, word, at));
+                        if first.is_new(&to) {
+                            first.hear(&to, word, at);
+                        }
                     }
                     Some(Entry::Duplicate | Entry::Quarantined { .. }) => {}
                     None => survey.break_at(name, next),
                 }
             }
         }
+        (survey.coverage, survey.since) = (listening.all(), first.all().since);
         survey.last = last.map(|json| serde_json::from_str::<At>(&json)).transpose()?.map(|at| at.recorded_at);
         Ok(survey)
     }

@@ -13,7 +13,7 @@ use serde_json::json;
 use tracing::{info, warn};
 
 use super::entry::{self, Mark, Note};
-use super::listening::Word;
+use super::listening::{Listening, Word};
 use super::seen::Novelty;
 use super::{Log, Next, frame};
 use crate::decode::Reason;
@@ -58,6 +58,7 @@ pub struct Staged {
     became: Vec<Became>,
     pub(super) before: Next,
     pub(super) after: Next,
+    pub(super) listening: Listening,
 }
 
 impl Staged {
@@ -90,6 +91,7 @@ impl Log {
             became: Vec::with_capacity(batch.len()),
             before: self.next,
             after: self.next,
+            listening: Listening::default(),
         };
         let mut rows = csv::Writer::from_writer(Vec::new());
         for ready in batch {
@@ -102,7 +104,7 @@ impl Log {
             }
         }
         staged.rows = rows.into_inner().expect("a vector takes every write");
-        staged.after = self.next;
+        (staged.after, staged.listening) = (self.next, self.listening.clone());
         staged
     }
 
@@ -149,10 +151,10 @@ impl Log {
         let Heard { at, to, .. } = heard;
         let word = match heard.word {
             // Of what was before this log knows nothing, or not any more.
-            Word::Again if self.next.listening.since.is_none() => Word::Began,
+            Word::Again if self.listening.is_new(&to) => Word::Began,
             word => word,
         };
-        self.next.listening.hear(word, at);
+        self.listening.hear(&to, word, at);
         if word != Word::Still || at.since(self.noted) >= NOTED {
             self.noted = at;
             entry::note(&Note::Listening { word, at, to: to.to_string() }, &mut staged.events);

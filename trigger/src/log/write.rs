@@ -8,7 +8,7 @@ use tracing::{debug, info, warn};
 
 use super::disk::Bytes;
 use super::entry::{self, Entry, Header, Note};
-use super::listening::Coverage;
+use super::listening::Listening;
 use super::segment::{self, By, Lines};
 use super::{Extent, Log, Next, Segment, Staged, projection};
 
@@ -50,7 +50,7 @@ impl Log {
             extent.next = after.seq;
             extent.duplicates = after.duplicates;
             extent.quarantined = after.quarantined;
-            extent.listening = after.listening;
+            extent.listening.clone_from(&staged.listening);
         });
         Ok(())
     }
@@ -112,7 +112,7 @@ impl Log {
             quarantine_end: self.quarantine_len,
             jobs_end: self.jobs.synced().0,
             jobs_next: self.jobs.synced().1,
-            listening: next.listening,
+            listening: self.listening.clone(),
         }
     }
 
@@ -173,6 +173,7 @@ impl Log {
     pub fn start_over(&mut self, from: u64, recorder: String, now: Time) -> Result<(), CommitError> {
         self.tidy().map_err(CommitError::Temporary)?;
         let old = std::mem::replace(&mut self.recorder, recorder);
+        let known = std::mem::take(&mut self.listening);
         let header = self.header(Next::FIRST, now);
         let copied = self.begin(&header).and_then(|(file, len)| {
             let (len, next) = self.copy(from, &*file, len)?;
@@ -182,7 +183,7 @@ impl Log {
         let (file, len, next) = match copied {
             Ok(copied) => copied,
             Err(error) => {
-                self.recorder = old;
+                (self.recorder, self.listening) = (old, known);
                 return Err(CommitError::Temporary(error));
             }
         };
@@ -203,7 +204,8 @@ impl Log {
                 opened_at: 1,
                 duplicates: 0,
                 quarantined: 0,
-                listening: Coverage::default(),
+                listening: Listening::default(),
+                expected: extent.expected.clone(),
                 segments: vec![active.clone()],
             };
         });
