@@ -141,10 +141,13 @@ impl Store {
     pub async fn stale_count(&self, within: Span) -> Result<u64> {
         let after = self.now().await?.minus(within).0;
         let n: i64 = on_read!(self.db(), |pool| {
-            sqlx::query_scalar("SELECT count(*) FROM stale_reports WHERE received_at > $1")
-                .bind(after)
-                .fetch_one(pool)
-                .await?
+            sqlx::query_scalar(
+                "SELECT (SELECT count(*) FROM stale_reports WHERE received_at > $1)
+                     + (SELECT count(*) FROM unknown_reports WHERE received_at > $1)",
+            )
+            .bind(after)
+            .fetch_one(pool)
+            .await?
         });
         Ok(nat(n))
     }

@@ -301,26 +301,33 @@ async fn reported_before(work: &mut Work, late: &[&Asked<'_>]) -> Result<HashSet
 
 /// Keeps reports that came too late, for people. There are few, so each is a statement of its own.
 async fn keep_stale(work: &mut Work, stale: &[&Asked<'_>]) -> Result<()> {
+    const KEEP: [&str; 2] = [
+        "INSERT INTO stale_reports (job, attempt, secret, worker, received_at, how, note, findings, log_size)
+         SELECT seq, $2, $3, $4, $5, $6, $7, $8, $9 FROM jobs WHERE id = $1
+         ON CONFLICT (job, attempt, secret) DO NOTHING",
+        // The job is not here: a backup was put back, and its trigger has not yet sent it again.
+        "INSERT INTO unknown_reports (id, attempt, secret, worker, received_at, how, note, findings, log_size)
+         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE id = $1)
+         ON CONFLICT (id, attempt, secret) DO NOTHING",
+    ];
     let now = work.now;
     for a in stale {
-        super::tx::on_tx!(&mut work.tx, |conn| {
-            sqlx::query(
-                "INSERT INTO stale_reports (job, attempt, secret, worker, received_at, how, note, findings, log_size)
-                 SELECT seq, $2, $3, $4, $5, $6, $7, $8, $9 FROM jobs WHERE id = $1
-                 ON CONFLICT (job, attempt, secret) DO NOTHING",
-            )
-            .bind(a.token.job.0)
-            .bind(small(a.token.attempt))
-            .bind(a.token.secret.as_slice())
-            .bind(a.worker)
-            .bind(now.0)
-            .bind(json!(a.report.end).to_string())
-            .bind(a.report.note.as_deref().map(clean))
-            .bind(json!(a.report.findings).to_string())
-            .bind(int(a.report.log_size))
-            .execute(conn)
-            .await?;
-        });
+        for sql in KEEP {
+            super::tx::on_tx!(&mut work.tx, |conn| {
+                sqlx::query(sql)
+                    .bind(a.token.job.0)
+                    .bind(small(a.token.attempt))
+                    .bind(a.token.secret.as_slice())
+                    .bind(a.worker)
+                    .bind(now.0)
+                    .bind(json!(a.report.end).to_string())
+                    .bind(a.report.note.as_deref().map(clean))
+                    .bind(json!(a.report.findings).to_string())
+                    .bind(int(a.report.log_size))
+                    .execute(conn)
+                    .await?;
+            });
+        }
         tracing::warn!(
             job.id = %a.token.job, attempt = a.token.attempt, worker = a.worker, end = %a.report.end,
             "a report came after its lease was lost, and is kept for the record only"

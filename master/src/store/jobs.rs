@@ -283,8 +283,11 @@ impl Store {
     pub async fn stale_reports(&self, job: JobId) -> Result<Vec<StaleReport>> {
         let rows: Vec<(i32, String, i64, String, Option<String>)> = on_read!(self.db(), |pool| {
             sqlx::query_as(
-                "SELECT s.attempt, s.worker, s.received_at, s.how, s.note
-                 FROM stale_reports s JOIN jobs j ON j.seq = s.job WHERE j.id = $1 ORDER BY s.received_at",
+                "SELECT s.attempt, s.worker, s.received_at AS received_at, s.how, s.note
+                 FROM stale_reports s JOIN jobs j ON j.seq = s.job WHERE j.id = $1
+                 UNION ALL
+                 SELECT attempt, worker, received_at, how, note FROM unknown_reports WHERE id = $1
+                 ORDER BY received_at",
             )
             .bind(job.0)
             .fetch_all(pool)

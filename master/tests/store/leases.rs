@@ -55,6 +55,24 @@ stories! {
         bed.sound().await;
     }
 
+    async fn a_late_report_of_a_job_that_is_not_here_is_kept_until_it_is(bed: Bed) {
+        // As a master that was put back from a backup meets it: the job comes again from its trigger, later.
+        let mut lost = bed.run(1, &worker("w1")).await;
+        let candidate = bed.candidate(2);
+        let master::store::Candidate::Admitted(admitted) = &candidate else { unreachable!() };
+        lost.token = lost.token.replacen(&lost.job.to_string(), &admitted.job.key.to_string(), 1);
+        for _ in 0..2 {
+            assert_eq!(bed.finish(&worker("w1"), passed(&lost)).await, Receipt::Gone);
+        }
+        let kept = bed.store.stale_reports(admitted.job.key).await.unwrap();
+        assert_eq!((kept.len(), kept[0].worker.as_str()), (1, "w1"));
+        assert_eq!(bed.store.stale_count(Span::days(1)).await.unwrap(), 1);
+        let job = bed.submit(2).await;
+        assert_eq!(bed.store.stale_reports(job).await.unwrap(), kept);
+        assert_eq!(bed.state(job).await, JobState::Queued);
+        bed.sound().await;
+    }
+
     async fn a_lease_is_judged_by_the_moment_of_the_look_and_not_by_a_later_one(bed: Bed) {
         let granted = bed.run(1, &worker("w1")).await;
         let seen = bed.store.now().await.unwrap();
