@@ -27,11 +27,13 @@ trigger, or the address of another master; without --against it is this master i
 First it waits until this master's triggers have caught up with the bus past that time. Then each event and job of the
 reference is looked up by its key. A row says why it is missed:
 
-  no-event     the event is not here         refused      jobs of the event were refused (no row for jobrunner)
-  no-job       the job is not here           undelivered  the results store does not take its result
-  cancelled, superseded, expired             the job ended so, without a result
+  no-event     the event of the job is not here
+  no-job       the event is here, and the job is not
+  refused      jobs of the event were refused (no row for jobrunner)
+  undelivered  the results store does not take the job's result
+  cancelled, superseded, expired: the job ended so, without a result
 
-What waits or runs is not missed; it is counted on stderr. With -o csv the rows are a job log: replay it with
+What waits or runs is not missed, nor is an event that calls for no job; both are counted on stderr. With -o csv the rows are a job log: replay it with
 'taskotron missed --since … --against … -o csv | jobrunner -'.
 
 Exit codes: 0 compared, with or without rows; 10 with --exit-code, if there are rows; 2 the reference is no log; 6 it
@@ -88,10 +90,11 @@ impl Missed {
             compare(&client, &seen, &scope, &mut tally, &mut rows).await?;
         }
         let missed = rows.print(session.format)?;
-        eprintln!(
-            "{} events and {} jobs compared: {missed} missed, {} under way",
-            tally.events, tally.jobs, tally.open
-        );
+        let Tally { events, jobs, open, idle } = tally;
+        eprintln!("{events} events and {jobs} jobs compared: {missed} missed, {open} under way");
+        if idle > 0 {
+            eprintln!("{idle} more events are not here and call for no job");
+        }
         Ok(if missed > 0 && self.exit_code { Exit::Differences } else { Exit::Reached })
     }
 }
@@ -102,6 +105,8 @@ struct Tally {
     events: u64,
     jobs: u64,
     open: u64,
+    /// Events that are not here, and of which nothing is missed: they call for no job.
+    idle: u64,
 }
 
 async fn compare(
@@ -123,6 +128,7 @@ async fn compare(
     }
     for (seen, known) in seen.into_iter().zip(&answer.events) {
         tally.events += 1;
+        tally.idle += u64::from(!known.here && known.jobs.is_empty());
         tally.jobs += known.jobs.len() as u64;
         tally.open += rows.judge(seen, known)?;
     }

@@ -98,13 +98,21 @@ fn bus(
     if fedora_messaging.is_some() {
         (settings.amqp, settings.fedora_messaging) = (None, fedora_messaging);
     }
-    let mut buses = settings.buses().or_exit(Exit::Usage)?.into_iter();
+    let buses = settings.buses().or_exit(Exit::Usage)?;
+    let own = queue.unwrap_or_default();
+    if !own.is_empty() && buses.iter().any(|bus| bus.queue == own) {
+        return Err(Failure::error(
+            Exit::Refused,
+            format!("queue '{own}' is the trigger's, and both would share its messages: name another, or none"),
+        ));
+    }
+    let mut buses = buses.into_iter();
     let mut bus = buses.next().unwrap_or_default();
     bus.bindings.extend(buses.flat_map(|other| other.bindings));
     if let Some(url) = url.filter(|url| !url.is_empty()) {
         bus.urls = vec![url];
     }
-    bus.queue = queue.unwrap_or_default();
+    bus.queue = own;
     // They are the other queue's: its priorities, its limits.
     bus.arguments.clear();
     Ok(bus)

@@ -227,7 +227,10 @@ async fn against_idle(work: &mut Work) -> Result<Vec<String>> {
         }
         if silent > TRIGGER_HEARD {
             let last = Time(last_heard).to_seconds();
-            sentences.push(format!("trigger {recorder} was last heard from at {last}: what it has left is unknown"));
+            sentences.push(format!(
+                "trigger {recorder} was last heard from at {last}: what it has left is unknown; if it will not come back, \
+                 'taskotron trigger forget {recorder}'"
+            ));
         } else if recorded >= next {
             sentences.push(format!("trigger {recorder} has {} events that are not yet here", recorded - next + 1));
         }

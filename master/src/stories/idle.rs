@@ -2,11 +2,12 @@
 
 use axum::http::StatusCode;
 use model::lease::{Hold, Renewed};
-use model::operator::{Mode, ModeView, Resumed, Why};
+use model::missed::Triggers;
+use model::operator::{JobSummary, Mode, ModeView, Page, Resumed, Why};
 use model::{JobState, Outcome, Role, Span};
 use serde_json::json;
 
-use super::house::{House, exited, worker};
+use super::house::{House, batch, exited, record, worker};
 use crate::duty::watch_mode;
 
 #[tokio::test]
@@ -61,6 +62,62 @@ async fn a_large_backlog_is_let_go_only_when_a_person_says_yes() {
     assert_eq!(house.status().await.mode, Mode::Idle);
     let resumed = house.post(Role::Operator, "/api/v1/resume", json!({"reason": "done", "yes": true})).await;
     assert_eq!(resumed.json::<Resumed>().mode.mode, Mode::Active);
+}
+
+#[tokio::test]
+async fn a_backlog_is_planned_and_then_let_go_at_the_rate_that_was_asked_for() {
+    let house = House::with(|settings| settings.resume.rate = 6).await;
+    house.post(Role::Operator, "/api/v1/idle", json!({"reason": "update"})).await;
+    assert_eq!(watch_mode(house.app()).await.unwrap(), Mode::Idle);
+    house
+        .post(Role::Trigger, "/api/v1/intake", batch(vec![record(1, "noop"), record(2, "noop"), record(3, "nop")]))
+        .await;
+    let resume = |body: serde_json::Value| house.post(Role::Operator, "/api/v1/resume", body);
+    let plan: Resumed = resume(json!({"reason": "", "dry_run": true})).await.json();
+    assert_eq!((plan.release.held, plan.release.rate, plan.backlog[0].jobs), (1, 6, 2));
+    let fast: Resumed = resume(json!({"reason": "", "dry_run": true, "rate": 0})).await.json();
+    assert_eq!((fast.release.held, fast.release.rate), (0, 0));
+    let window = plan.window.unwrap();
+    assert!(window.adds_up, "{window:?}");
+    assert_eq!((window.seen, window.made, window.nothing, window.refused), (3, 2, 0, 1));
+    assert_eq!((window.sources[0].from, window.sources[0].to), (1, 3));
+
+    let resumed: Resumed = resume(json!({"reason": "done"})).await.json();
+    assert_eq!((resumed.release.held, resumed.window.unwrap().seen), (1, 3));
+    let status = house.status().await;
+    assert_eq!((status.jobs.queued, status.jobs.waiting), (1, 1));
+    let w1 = worker("w1", &[]);
+    house.run_one(&w1).await;
+    let waiting: Page<JobSummary> = house.get("/api/v1/jobs?state=waiting").await.json();
+    let why: Why = house.get(&format!("/api/v1/why/job/{}", waiting.items[0].id)).await.json();
+    assert!(why.why.contains("the-operator lets go at 6 jobs a minute"), "{}", why.why);
+    // Nobody has idled since: there is no window to close.
+    let again: Resumed = resume(json!({"reason": "again"})).await.json();
+    assert_eq!((again.release.held, again.window), (0, None));
+}
+
+#[tokio::test]
+async fn a_trigger_that_went_away_for_good_is_forgotten_and_idle_waits_for_it_no_more() {
+    let house = House::new().await;
+    house.post(Role::Trigger, "/api/v1/intake", batch(vec![record(1, "nop")])).await;
+    let forget = async |name: &str| {
+        let path = format!("/api/v1/triggers/{name}/forget");
+        house.post(Role::Operator, &path, json!({"reason": "its machine is gone"})).await
+    };
+    let refused = forget("t1").await;
+    assert_eq!(refused.status, StatusCode::PRECONDITION_FAILED, "{}", refused.text());
+    assert!(refused.detail().contains("stop it first"), "{}", refused.text());
+    assert_eq!(forget("t2").await.status, StatusCode::NOT_FOUND);
+
+    house.advance(Span::minutes(10));
+    house.post(Role::Operator, "/api/v1/idle", json!({"reason": "update"})).await;
+    let mode: ModeView = house.get("/api/v1/mode").await.json();
+    assert!(mode.waiting_for[0].contains("'taskotron trigger forget t1'"), "{:?}", mode.waiting_for);
+    let left: Triggers = forget("t1").await.json();
+    assert!(left.items.is_empty());
+    assert_eq!(watch_mode(house.app()).await.unwrap(), Mode::Idle);
+    let audit = house.get("/api/v1/audit").await.text();
+    assert!(audit.contains("trigger.forget"), "{audit}");
 }
 
 #[tokio::test]

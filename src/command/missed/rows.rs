@@ -61,9 +61,6 @@ impl Rows {
     /// Adds what is missed of one event; says how many of its jobs are under way.
     pub fn judge(&mut self, seen: &Seen, known: &Known) -> anyhow::Result<u64> {
         let mut open = 0;
-        if !known.here && seen.jobs.is_empty() {
-            self.add("no-event", seen, None, None)?;
-        }
         if known.here && seen.refused > 0 {
             self.add(
                 "refused",
