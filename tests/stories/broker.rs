@@ -107,6 +107,13 @@ impl Publisher {
         })
     }
 
+    /// Deletes a queue with whatever waits in it.
+    pub fn delete_queue(&self, queue: &str) {
+        self.runtime.block_on(async {
+            self.channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
+        });
+    }
+
     /// Takes a queue and an exchange of one name away.
     pub fn delete(&self, name: &str) {
         self.runtime.block_on(async {

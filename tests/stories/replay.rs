@@ -101,7 +101,7 @@ impl Play {
 }
 
 #[test]
-fn a_job_log_is_replayed_twice_at_once_and_while_its_events_come_again() {
+fn a6_a_job_log_is_replayed_twice_at_once_and_while_its_events_come_again() {
     const RECORDED: usize = 120;
     const PUBLISHED: std::ops::Range<usize> = 80..140;
     let mut play = Play::open();
