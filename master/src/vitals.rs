@@ -39,6 +39,6 @@ fn trigger(view: TriggerView) -> TriggerVitals {
         last_heard: view.last_heard,
         last_event: view.last_event,
         quarantined: view.counts.quarantined,
-        troubles: Vec::new(),
+        troubles: view.troubles.into_iter().map(|trouble| trouble.what).collect(),
     }
 }

@@ -33,12 +33,16 @@ fn publish(publisher: &Publisher, exchange: &str, numbers: std::ops::Range<usize
     }
 }
 
-/// Waits until whoever asks for the status is told that something with these words stops work.
+/// Waits until whoever asks for the status is told that something with these words stops work; the check is critical.
 #[track_caller]
 fn is_stopped_by(site: &Installation, words: &str) {
     until(PATIENCE, words, || {
         let stops = site.look("/api/v1/status")?["stopped_by"].clone();
         if stops.to_string().contains(words) { Ok(()) } else { Err(stops.to_string()) }
+    });
+    until(PATIENCE, "the check to be critical", || match site.taskotron(&["check", "intake"]) {
+        ran if ran.code == Some(2) && ran.out.contains(words) => Ok(()),
+        ran => Err(ran),
     });
 }
 
@@ -60,6 +64,8 @@ fn has_all(site: &Installation, messages: usize) {
         site.all("jobs").iter().map(|job| job["item"].as_str().unwrap().parse().unwrap()).collect();
     items.sort_unstable();
     assert_eq!(items, (0..messages).collect::<Vec<_>>());
+    let check = site.taskotron(&["check", "intake"]);
+    assert_eq!(check.code, Some(0), "{check:?}");
 }
 
 #[test]
@@ -167,4 +173,33 @@ fn a10_a_network_that_swallows_everything_is_noticed_and_another_connection_made
     assert_eq!(site.stop(PATIENCE).code(), Some(0));
     // The broker may not have noticed yet that the deaf connection is gone, but what it holds back for it is all known.
     site.assert_sound();
+}
+
+#[test]
+fn a_recorder_takes_the_file_of_a_fedora_messaging_consumer_and_nothing_from_its_queue() {
+    let (story, queue) = (Story::new(), "story-fedora");
+    story.write("config/all.yml", RULES);
+    let url = servers::shared_amqp();
+    let publisher = Publisher::connect(&url);
+    publisher.declare(queue);
+    let file = format!(
+        "amqp_url = {url:?}\npassive_declares = true\ncallback = \"theirs:consume\"\n\
+         [queues.{queue}]\ndurable = true\nauto_delete = false\nexclusive = false\narguments = {{}}\n\
+         [[bindings]]\nqueue = {queue:?}\nexchange = {queue:?}\nrouting_keys = [\"story.#\"]\n"
+    );
+    story.write("fedora.toml", file);
+    let mut record = story.taskotron();
+    record.args(["record", "--fedora-messaging", "fedora.toml", "--config", "config", "--out", "jobs.csv"]);
+    let mut recording = story.start("record", record);
+    until(PATIENCE, "the recorder to consume", || {
+        if recording.err().contains("consuming queue amq.gen") { Ok(()) } else { Err(recording.err()) }
+    });
+    publish(&publisher, queue, 0..5);
+    until(PATIENCE, "all of it to be recorded", || {
+        let log = std::fs::read_to_string(story.path("jobs.csv.events.jsonl")).unwrap_or_default();
+        (0..5).all(|n| log.contains(&format!(r#""id":"m{n}""#)))
+    });
+    assert_eq!(recording.stop(PATIENCE).code(), Some(0));
+    let rows = csv::Reader::from_path(story.path("jobs.csv")).unwrap().into_records().count();
+    assert_eq!((rows, publisher.waiting(queue)), (5, 5));
 }

@@ -155,11 +155,11 @@ fn a_trigger_that_is_killed_between_its_answer_and_forwarding_loses_nothing() {
     assert!(metrics.contains("taskotron_trigger_events_recorded_total 10\n"), "{metrics}");
     let again = hook.post((0..10).map(event).collect::<Value>().to_string()).unwrap().json();
     assert_eq!((&again["recorded"], &again["duplicates"]), (&json!(0), &json!(10)));
-    let status = until(PATIENCE, "every job to finish", || {
+    until(PATIENCE, "every job to finish, and the trigger to have told so", || {
         let status = site.look("/api/v1/status")?;
-        if status["jobs"]["finished"] == 10 { Ok(status) } else { Err(status.to_string()) }
+        let all = status["jobs"]["finished"] == 10 && status["intake"]["forwarded"] == 10;
+        if all { Ok(()) } else { Err(status.to_string()) }
     });
-    assert_eq!(status["intake"]["forwarded"], 10);
     let mut ids: Vec<_> = site.all("events").iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect();
     ids.sort();
     assert_eq!(ids, (0..10).map(|n| format!("e{n}")).collect::<Vec<_>>());
