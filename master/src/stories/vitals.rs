@@ -17,11 +17,13 @@ async fn vitals_are_all_that_a_check_judges() {
 
     let mut sent = batch(vec![record(1, "noop")]);
     sent["counts"]["recorded"] = 4.into();
+    sent["troubles"] = serde_json::json!([{"what": "cannot write its event log", "since": net::clock::now()}]);
     house.post(Role::Trigger, "/api/v1/intake", sent).await;
     house.advance(Span::seconds(90));
     let full = vitals().await;
     let trigger = &full.triggers[0];
     assert_eq!((trigger.recorder.as_str(), trigger.behind), ("t1", 3));
+    assert_eq!(trigger.troubles, ["cannot write its event log"]);
     assert!(full.now.since(trigger.last_event.unwrap()).0.as_secs() >= 90);
     assert!(full.now.since(full.oldest_queued.unwrap()).0.as_secs() >= 90);
     assert_eq!((full.unserved.len(), full.unserved[0].queued), (1, 1));
