@@ -28,6 +28,7 @@ mod outage;
 mod pair;
 mod power;
 mod recorder;
+mod reference;
 mod replay;
 mod restore;
 mod steps;
