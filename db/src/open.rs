@@ -3,10 +3,10 @@
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection as _, PgConnection, Row as _};
 
 use crate::{Db, Error, Result};
 
@@ -26,6 +26,11 @@ pub async fn open(url: &str, connections: u32, migrations: Migrations) -> Result
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(Duration::from_secs(10))
+            // Asked when it was given back; again only where it has been idle for a while.
+            .test_before_acquire(false)
+            .before_acquire(|connection, past| {
+                Box::pin(async move { if past.idle_for < FRESH { Ok(true) } else { answers(connection).await } })
+            })
             .after_release(|connection, _| Box::pin(is_clean(connection)))
             .connect_with(options)
             .await?;
@@ -59,13 +64,24 @@ pub async fn open(url: &str, connections: u32, migrations: Migrations) -> Result
     Ok(Db::Lite { write, read })
 }
 
-/// Whether a connection that comes back to the pool may be used again: it answers, and is in no transaction.
+/// How long a connection may be idle in the pool without being asked whether it is still there.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// How long a connection may take to say that it is still there.
+const SILENT: Duration = Duration::from_secs(5);
+
+/// Whether a connection from the pool is still there. The pool's own test waits for ever on one that has gone silent.
+async fn answers(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    Ok(tokio::time::timeout(SILENT, connection.ping()).await.is_ok_and(|answer| answer.is_ok()))
+}
+
+/// Whether a connection that comes back to the pool may be used again: it answers, and is in no transaction, also when
+/// whoever was given up in the middle had a BEGIN on its way.
 ///
-/// Whoever was given up in the middle has left it in any state. The pool's own test waits for ever on a connection that
-/// has gone silent, and is content with one whose BEGIN was still on its way. (Outside of a transaction each statement
-/// is its own, and both times are the same.)
+/// Outside of a transaction a statement is its own, and both times are the same. That holds for the simple protocol
+/// only: in the extended one each message of a statement has a time of its own.
 async fn is_clean(connection: &mut PgConnection) -> sqlx::Result<bool> {
-    let asked = sqlx::query_scalar("SELECT now() = statement_timestamp()").fetch_one(connection);
+    let asked = async { sqlx::raw_sql("SELECT now() = statement_timestamp()").fetch_one(connection).await?.try_get(0) };
     let silent = || std::io::Error::new(std::io::ErrorKind::TimedOut, "a connection has gone silent");
-    tokio::time::timeout(Duration::from_secs(5), asked).await.unwrap_or_else(|_| Err(silent().into()))
+    tokio::time::timeout(SILENT, asked).await.unwrap_or_else(|_| Err(silent().into()))
 }

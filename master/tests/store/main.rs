@@ -3,6 +3,7 @@
 //! PostgreSQL is the server that TASKOTRON_TEST_POSTGRES names; each test has a database of its own there.
 
 mod bed;
+mod connections;
 mod intake;
 mod leases;
 mod listings;
