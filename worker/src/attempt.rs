@@ -20,6 +20,7 @@ use crate::master::Master;
 use crate::parcel::{Parcel, add_note};
 use crate::process::{self, Clocks, Ending};
 use crate::results::{self, Found};
+use crate::spares::Spares;
 use crate::spawner::{Order, Spawner};
 use crate::spool::Spool;
 use crate::upload::Upload;
@@ -34,6 +35,7 @@ pub struct Bench {
     pub master: Master,
     pub leases: Arc<Leases>,
     pub spawner: Spawner,
+    pub spares: Arc<Spares>,
     pub groups: groups::Sweeper,
     pub guardian: Arc<Guardian>,
 }
@@ -98,31 +100,45 @@ async fn in_workspace(bench: &Bench, id: AttemptId, lease: &Lease, view: &mut Vi
     if let Some(halt) = view.halt.borrow().clone() {
         return Outcome::of(halt.end(), halt.note(), Duration::ZERO);
     }
-    let (folder, order) = (bench.home.workspace(id), lease.clone());
-    let workspace = match blocking(move || Workspace::make(folder, &order)).await {
+    let (folder, order, spares) = (bench.home.workspace(id), lease.clone(), bench.spares.clone());
+    let workspace = match blocking(move || Workspace::make(folder, &order, &spares)).await {
         Ok(workspace) => workspace,
         Err(reason) => return Outcome::not_started(reason),
     };
     let ending = run(bench, id, lease, &workspace, view, log).await;
-    let swept = bench.groups.ended(id);
-    if lease.task.exclusive {
+    let mut swept = Some(bench.groups.ended(id));
+    if lease.task.exclusive
+        && let Some(swept) = swept.take()
+    {
         // With the report another may begin.
         let _ = swept.await;
     }
-    let (formats, log) = (lease.task.results.clone(), log.clone());
-    blocking(move || {
+    let (formats, log, spares) = (lease.task.results.clone(), log.clone(), bench.spares.clone());
+    let (outcome, aside) = blocking(move || {
         log.close();
         let outcome = match ending {
             Ok((ending, ran)) => outcome(ending, ran, &formats, &workspace),
             Err(reason) => Outcome::not_started(reason),
         };
-        if let Err(e) = workspace.remove() {
+        let aside = workspace.leave(&spares).unwrap_or_else(|e| {
             // It is tried again at the next start.
             tracing::warn!(job.id = %id.job, attempt = id.attempt, "cannot remove the workspace: {e}");
-        }
-        outcome
+            None
+        });
+        (outcome, aside)
     })
-    .await
+    .await;
+    if let Some(aside) = aside {
+        let spares = bench.spares.clone();
+        tokio::spawn(async move {
+            if let Some(swept) = swept {
+                // It ends with an error, which says the same.
+                let _ = swept.await;
+            }
+            spares.admit(aside);
+        });
+    }
+    outcome
 }
 
 /// Starts the process, unless it is to stop by now, and sees it to its end; the error is the reason why there was none.
@@ -153,7 +169,10 @@ async fn run(
         grace: lease.task.grace.0,
     };
     let ending = process::run(started, clocks, &mut view.halt, log).await;
-    let by_guardian = !groups::forget(&bench.home, id);
+    let by_guardian = !bench.spares.take_record(&bench.home.group(id)).unwrap_or_else(|e| {
+        tracing::warn!(job.id = %id.job, attempt = id.attempt, "cannot remove the record of a process group: {e}");
+        true
+    });
     let ran = begun.elapsed();
     match ending {
         Ok(Ending::Itself(Status::Signalled(9))) if by_guardian => {

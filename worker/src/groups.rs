@@ -32,15 +32,12 @@ const DYING: Duration = Duration::from_secs(1);
 /// The first processes of attempts, by the numbers of their groups.
 type Leaders = BTreeMap<Pid, (AttemptId, u64)>;
 
-/// Removes the record of a group that is gone. Whether it was still there: a guardian takes it before it kills.
-pub fn forget(home: &Home, id: AttemptId) -> bool {
-    match fs::remove_file(home.group(id)) {
-        Ok(()) => true,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => false,
-        Err(e) => {
-            tracing::warn!(job.id = %id.job, attempt = id.attempt, "cannot remove the record of a process group: {e}");
-            true
-        }
+/// Removes the record of a group that is gone, or about to be.
+fn forget(home: &Home, id: AttemptId) {
+    if let Err(e) = fs::remove_file(home.group(id))
+        && e.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(job.id = %id.job, attempt = id.attempt, "cannot remove the record of a process group: {e}");
     }
 }
 

@@ -7,6 +7,7 @@
 //! logs/      what running attempts have printed, as far as it is not small
 //! guardian   held as long as the worker's guardian lives, which is a moment longer
 //! groups/    which process groups run, so that others can end what a worker that is gone has left
+//! spares/    what ended attempts left unchanged, for the next ones
 //! reports/   how attempts ended, where the master has not yet taken the report
 //! ```
 
@@ -129,6 +130,10 @@ impl Home {
 
     pub fn workspace(&self, id: AttemptId) -> PathBuf {
         self.root.join("work").join(id.to_string())
+    }
+
+    pub fn spares(&self) -> PathBuf {
+        self.root.join("spares")
     }
 
     pub fn log(&self, id: AttemptId) -> PathBuf {

@@ -32,6 +32,7 @@ mod results;
 mod ring;
 mod run;
 mod settings;
+mod spares;
 mod spawner;
 mod spool;
 mod stop;

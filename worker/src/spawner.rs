@@ -9,13 +9,14 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use tokio::sync::oneshot;
 
 use crate::boot::Boot;
 use crate::leader::Leader;
+use crate::spares::Spares;
 use crate::vfork::{Program, Streams};
 
 /// What to start, and where.
@@ -52,13 +53,14 @@ pub struct Spawner {
 }
 
 impl Spawner {
-    pub fn new() -> io::Result<Spawner> {
+    /// Records are made of `spares`.
+    pub fn new(spares: Arc<Spares>) -> io::Result<Spawner> {
         let (requests, orders) = mpsc::channel::<Request>();
         thread::Builder::new().name("spawner".to_owned()).spawn(move || {
             for Request { order, runtime, answer } in orders {
                 let _context = runtime.enter();
                 // Nobody waits any more: the leader is dropped, and that ends it.
-                let _ = answer.send(start(&order));
+                let _ = answer.send(start(&order, &spares));
             }
         })?;
         Ok(Spawner { requests })
@@ -74,9 +76,10 @@ impl Spawner {
     }
 }
 
-fn start(order: &Order) -> Result<Started, String> {
+fn start(order: &Order, spares: &Spares) -> Result<Started, String> {
     let program = order.argv.first().ok_or("the task's `run` is empty")?;
-    let record = File::create(&order.record).map_err(|e| format!("cannot write {}: {e}", order.record.display()))?;
+    let record = spares.give_record(&order.record);
+    let record = record.map_err(|e| format!("cannot write {}: {e}", order.record.display()))?;
     spawn(order, &record).map_err(|e| {
         // There is no process, so its record goes; at worst it is found to be void at the next start.
         let _ = fs::remove_file(&order.record);
