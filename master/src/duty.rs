@@ -216,6 +216,9 @@ impl Leases {
     }
 }
 
+/// How long results wait for others once there are some: to deliver many costs little more than to deliver one.
+const GATHER: Duration = Duration::from_millis(20);
+
 async fn outbox(app: App, holder: String, stop: CancellationToken) {
     let mut held = Held::new("outbox", holder);
     let mut voice = Voice::new("outbox");
@@ -237,7 +240,7 @@ async fn outbox(app: App, holder: String, stop: CancellationToken) {
             pause(backoff.step(), None, &stop).await
         } else {
             backoff.reset();
-            pause(SECOND, Some(&mut wake), &stop).await
+            pause(SECOND, Some(&mut wake), &stop).await && pause(GATHER, None, &stop).await
         };
         if !goes_on {
             return held.leave(&app).await;

@@ -24,6 +24,9 @@ use crate::upload::Upload;
 const MOST: usize = 256;
 const WEIGHT: usize = 1024 * 1024;
 
+/// How long a report waits for others: to send several costs as much as to send one.
+const GATHER: Duration = Duration::from_millis(3);
+
 /// Where ended attempts are handed in.
 #[derive(Clone, Debug)]
 pub struct Reports {
@@ -117,6 +120,7 @@ async fn deliver(courier: Arc<Courier>, mut parcels: mpsc::UnboundedReceiver<Par
                 Some(parcel) => waiting.push_back(parcel),
                 None => return,
             }
+            tokio::time::sleep(GATHER).await;
         }
         while let Ok(parcel) = parcels.try_recv() {
             waiting.push_back(parcel);

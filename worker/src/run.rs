@@ -41,6 +41,10 @@ const UNUSUAL: Duration = Duration::from_secs(10);
 /// How many reports may wait for each slot before the worker asks for no more work.
 const BACKLOG: usize = 16;
 
+/// How long a worker most of whose slots are busy waits for more of them before it asks for work: to claim several jobs
+/// costs as much as to claim one.
+const GATHER: Duration = Duration::from_millis(5);
+
 /// A running worker.
 struct Running {
     bench: Arc<Bench>,
@@ -160,6 +164,13 @@ impl Running {
             } => first,
         };
         let mut permits = vec![first.ok()?];
+        let slots = usize::try_from(self.bench.settings.slots).unwrap_or(usize::MAX);
+        if (free.available_permits() + 1) * 4 <= slots {
+            tokio::select! {
+                () = self.enough.cancelled() => return None,
+                () = tokio::time::sleep(GATHER) => {}
+            }
+        }
         while let Ok(permit) = free.clone().try_acquire_owned() {
             permits.push(permit);
         }

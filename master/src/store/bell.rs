@@ -57,6 +57,9 @@ impl Drop for Bell {
     }
 }
 
+/// A busy bell is passed on this often: a NOTIFY is a transaction, and all that rings in between is told with the next.
+const REST: Duration = Duration::from_millis(10);
+
 /// NOTIFY is a statement of its own: inside a writing transaction it would let commits go one by one.
 async fn tell(pool: PgPool, rung: Arc<Notify>, me: Uuid) {
     loop {
@@ -68,6 +71,7 @@ async fn tell(pool: PgPool, rung: Arc<Notify>, me: Uuid) {
         if let Err(e) = told.await {
             tracing::warn!(error = %e, "failed to wake the other masters; they look by themselves");
         }
+        tokio::time::sleep(REST).await;
     }
 }
 
