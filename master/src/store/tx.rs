@@ -60,10 +60,14 @@ pub(super) struct Work {
 }
 
 /// A session that stalls inside a transaction must not hold a takeover up: it is ended well before a lease.
+///
+/// Every operation finds its rows by an index, and a claim takes the first of the queue in the order of one. While the
+/// engine has not yet counted a queue that has just been filled, it takes it for a short one, and would gather all of
+/// it in a bitmap and sort it for each claim.
 const PG_SHARED: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '20s'; \
-    SELECT pg_advisory_xact_lock_shared(7450231)";
+    SET LOCAL enable_bitmapscan = off; SELECT pg_advisory_xact_lock_shared(7450231)";
 const PG_EXCLUSIVE: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '20s'; \
-    SELECT pg_advisory_xact_lock(7450231)";
+    SET LOCAL enable_bitmapscan = off; SELECT pg_advisory_xact_lock(7450231)";
 
 impl Store {
     /// Begins a transaction, unless this master has been fenced.
