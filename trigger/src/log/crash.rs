@@ -211,6 +211,17 @@ fn decided(n: u64) -> super::Decided {
     if n.is_multiple_of(2) { one_job(&event(n)) } else { no_jobs() }
 }
 
+/// Numbers below what is asked for. Xorshift: a crash has to be the same when proptest makes the story shorter.
+fn chance(seed: u64) -> impl FnMut(usize) -> usize {
+    let mut state = seed | 1;
+    move |below| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % below as u64).unwrap()
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -219,14 +230,7 @@ proptest! {
         story in prop::collection::vec(happening(), 1..40),
         seed in any::<u64>(),
     ) {
-        let mut state = seed | 1;
-        // Xorshift: a crash has to be the same when proptest makes the story shorter.
-        let mut chance = move |below: usize| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            usize::try_from(state % below as u64).unwrap()
-        };
+        let mut chance = chance(seed);
         let disk = Arc::new(Drowned::default());
         let mut log = open(&disk, SMALL);
         let mut acknowledged = std::collections::BTreeSet::new();
@@ -338,13 +342,7 @@ proptest! {
         batches in prop::collection::vec((prop::collection::vec(0u64..60, 1..4), 0..4), 1..8),
         seed in any::<u64>(),
     ) {
-        let mut state = seed | 1;
-        let mut chance = move |below: usize| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            usize::try_from(state % below as u64).unwrap()
-        };
+        let mut chance = chance(seed);
         let disk = Arc::new(Drowned::default());
         let mut log = open(&disk, SMALL);
         let mut scheduled: Vec<Record> = Vec::new();
