@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::installation::Installation;
 use crate::kit::story::Ran;
-use crate::kit::{Story, secs};
+use crate::kit::{Story, secs, until};
 use crate::site::PATIENCE;
 
 const CONFIG: &str = r#"
@@ -24,6 +24,10 @@ fn site(events: usize) -> Installation {
     let file = story.write("events.jsonl", (0..events).map(line).collect::<String>());
     let mut site = Installation::new(story, &format!("[trigger]\nfile = {file:?}\n"));
     site.start_ready();
+    until(secs(120), "every event to be taken", || {
+        let status = site.look("/api/v1/status")?;
+        if status["intake"]["forwarded"] == events { Ok(()) } else { Err(status.to_string()) }
+    });
     site.settled(secs(120));
     site
 }

@@ -65,7 +65,8 @@ impl Program {
 
     /// Starts it, in a session and process group of its own. It stands still when the calling thread dies, and whatever
     /// of its descendants is orphaned comes to it: so all of them can be found from it. (Stopped in a session that it
-    /// shares, the kernel would hang it up as soon as the worker is gone.) Before it becomes the program, the
+    /// shares, the kernel would hang it up as soon as the worker is gone; stopped with our descriptors, it would hold
+    /// our locks and ports against our successor.) Before it becomes the program, the
     /// new process writes its line of `/proc` (proc(5), `stat`) to `record`; where it is then later than `latest` it
     /// ends instead, timed out.
     pub fn start(&self, streams: &Streams<'_>, record: BorrowedFd<'_>, latest: Option<Boot>) -> io::Result<Pid> {
@@ -111,13 +112,14 @@ impl Program {
             let mut none = std::mem::zeroed::<libc::sigset_t>();
             libc::sigemptyset(&raw mut none);
             let ready = libc::setsid() >= 0
-                && libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGSTOP) == 0
-                && libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) == 0
                 && libc::dup2(input, 0) == 0
                 && libc::dup2(output, 1) == 1
                 && libc::dup2(output, 2) == 2
                 && libc::chdir(self.folder.as_ptr()) == 0
                 && announce(record)
+                && close_all_but_streams()
+                && libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGSTOP) == 0
+                && libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) == 0
                 && libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut()) == 0;
             if !ready {
                 return *libc::__errno_location();
@@ -159,6 +161,15 @@ unsafe fn announce(record: RawFd) -> bool {
         }
         let length = libc::read(stat, line.as_mut_ptr().cast(), line.len());
         length > 0 && libc::write(record, line.as_ptr().cast(), length.unsigned_abs()) == length
+    }
+}
+
+/// Where the kernel cannot close them at once (before 5.9), they go with the exec as well.
+#[expect(unsafe_code, reason = "bare system calls, as above")]
+unsafe fn close_all_but_streams() -> bool {
+    // SAFETY: the table of descriptors is the new process's own.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) == 0 || *libc::__errno_location() == libc::ENOSYS
     }
 }
 
