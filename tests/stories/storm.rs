@@ -16,7 +16,7 @@ use self::plan::{Fault, Spell, Storm};
 use crate::broker::{self, Message, Publisher};
 use crate::fleet::{Fleet, Plan};
 use crate::kit::chance::{self, number};
-use crate::kit::{Chance, Postgres, Rabbit, Story, pass};
+use crate::kit::{Chance, Postgres, Rabbit, Story, pass, secs, until};
 use crate::tally;
 
 const STORMS: u64 = 2;
@@ -112,6 +112,13 @@ impl<'a> Sea<'a> {
 
     /// Stops everything in order: nothing is left.
     fn end(mut self) {
+        // All is recorded by now; but what lost its acknowledgement comes again, when the trigger has its bus again.
+        until(secs(120), "what the bus delivers again to be acknowledged", || {
+            match self.servers.rabbit.held(&self.queue) {
+                0 => Ok(()),
+                held => Err(format!("{held} messages")),
+            }
+        });
         self.fleet.stop_all();
         let publisher = Publisher::connect(self.servers.rabbit.url());
         assert_eq!(publisher.waiting(&self.queue), 0, "messages that were never acknowledged");

@@ -35,10 +35,16 @@ impl Server {
 
     #[track_caller]
     fn call(&self, verb: &str) -> String {
+        self.call_with(verb, &[])
+    }
+
+    #[track_caller]
+    fn call_with(&self, verb: &str, arguments: &[&str]) -> String {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers").join(self.script);
         let done = Command::new(&path)
             .arg(verb)
             .arg(self.folder.path())
+            .args(arguments)
             .output()
             .unwrap_or_else(|error| panic!("failed to run {}: {error}", path.display()));
         assert!(done.status.success(), "{} {verb} failed: {}", self.script, String::from_utf8_lossy(&done.stderr));
@@ -126,6 +132,14 @@ impl Rabbit {
     #[track_caller]
     pub fn settle(&self) {
         self.0.call("settle");
+    }
+
+    /// How many messages a queue holds, also those that a consumer has in hand. Takes about a second.
+    #[track_caller]
+    pub fn held(&self, queue: &str) -> u64 {
+        let list = self.0.call_with("ctl", &["list_queues", "--quiet", "--no-table-headers", "name", "messages"]);
+        let held = list.lines().find_map(|line| line.strip_prefix(queue)?.trim().parse().ok());
+        held.unwrap_or_else(|| panic!("there is no queue {queue}: {list}"))
     }
 }
 
