@@ -3,13 +3,10 @@
 //! There is no automatic recovery below this: a lost connection is dropped whole and another is built, with queue,
 //! bindings and consumer, for as long as it takes. Delivery tags live and die with the channel of their session.
 
-mod connect;
-mod fault;
 mod headers;
 mod queue;
 mod session;
 mod settings;
-mod tls;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-pub use fault::Fault;
+use bus::Fault;
 pub use settings::{Binding, Exchange, Passive, Settings};
 
 use crate::intake::Intake;
@@ -96,7 +93,7 @@ pub async fn consume(source: &Source, intake: &Intake, stop: &CancellationToken)
             Err(fault) => fault,
         };
         tell(&fault, url, &mut told);
-        let what = format!("takes nothing from {} of the bus at {}: {fault}", source.called(), connect::host(url));
+        let what = format!("takes nothing from {} of the bus at {}: {fault}", source.called(), bus::host(url));
         source.metrics.troubles.begin(&source.called(), what, net::clock::now());
         let backoff = if fault.is_lasting() { &mut slow } else { &mut quick };
         tokio::select! {
@@ -110,7 +107,7 @@ pub async fn consume(source: &Source, intake: &Intake, stop: &CancellationToken)
 
 /// Says each fault of a broker once, however often it comes in a row.
 fn tell<'a>(fault: &Fault, url: &'a str, told: &mut HashMap<&'a str, String>) {
-    let (text, host) = (fault.to_string(), connect::host(url));
+    let (text, host) = (fault.to_string(), bus::host(url));
     if told.get(url) == Some(&text) {
         debug!(bus.host = host, "{text}");
         return;

@@ -1,10 +1,10 @@
 //! The queue and its bindings, made or found.
 
+use bus::{Fault, code};
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ExchangeKind};
 
-use super::fault::{Fault, code};
 use super::headers::arguments;
 use super::{Passive, Settings};
 

@@ -15,7 +15,6 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::connect::{self, connect};
 use super::queue::{self, Declared, declare};
 use super::{Ended, Fault, Settings, Source, headers};
 use crate::delivery::Delivery;
@@ -45,8 +44,9 @@ pub async fn run(
     stop: &CancellationToken,
     consumed_before: &mut bool,
 ) -> Result<Ended, Fault> {
+    let broker = source.settings.broker();
     let connection = tokio::select! {
-        connection = connect(&source.settings, url, &source.name) => connection?,
+        connection = bus::connect(&broker, url, &source.name) => connection?,
         () = stop.cancelled() => return Ok(Ended::Stopped),
     };
     let set_up = tokio::time::timeout(PATIENCE, set_up(&connection, source)).await;
@@ -64,7 +64,7 @@ pub async fn run(
         () = intake.say(Heard { word, at: began, to: to.clone() }) => {}
         () = stop.cancelled() => return Ok(Ended::Stopped),
     }
-    info!(bus.host = connect::host(url), queue, "consuming queue {queue} at {}", connect::host(url));
+    info!(bus.host = bus::host(url), queue, "consuming queue {queue} at {}", bus::host(url));
 
     let mut session = Session {
         connection: &connection,

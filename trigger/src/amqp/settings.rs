@@ -146,13 +146,19 @@ impl From<Passive> for Written {
 }
 
 impl Settings {
+    pub(super) fn broker(&self) -> bus::Broker {
+        bus::Broker {
+            client_properties: self.client_properties.clone(),
+            ca_file: self.ca_file.clone(),
+            cert_file: self.cert_file.clone(),
+            key_file: self.key_file.clone(),
+        }
+    }
+
     /// Reads `urls_file`, if there is one.
     pub fn load(mut self) -> std::io::Result<Settings> {
         if let Some(path) = &self.urls_file {
-            let text = std::fs::read_to_string(path).map_err(|e| {
-                std::io::Error::new(e.kind(), format!("cannot read the bus's addresses from {}: {e}", path.display()))
-            })?;
-            let urls: Vec<String> = text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect();
+            let urls = bus::addresses(path)?;
             if !urls.is_empty() {
                 self.urls = urls;
             }
@@ -162,12 +168,7 @@ impl Settings {
 
     /// What is wrong with these settings, if anything is.
     pub fn check(&self) -> Result<(), String> {
-        if self.urls.is_empty() {
-            return Err("[trigger.amqp] urls is empty; name at least one broker".into());
-        }
-        for url in &self.urls {
-            super::connect::parse(url).map_err(|e| format!("[trigger.amqp] urls: {e}"))?;
-        }
+        bus::check(&self.urls).map_err(|e| format!("[trigger.amqp] {e}"))?;
         if self.prefetch == 0 {
             return Err("[trigger.amqp] prefetch is 0, which sets no bound; say 500".into());
         }

@@ -6,19 +6,19 @@ use lapin::tcp::{RustlsConnector, RustlsConnectorConfig};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::Settings;
+use crate::Broker;
 
 /// Reads the files of the settings, which may have been replaced since the last connection.
 ///
 /// A CA file takes the place of the system's authorities: the bus of an organisation has one of its own, and then no
 /// other should speak for its brokers.
-pub fn connector(settings: &Settings) -> Result<RustlsConnector, String> {
-    let trusted = match &settings.ca_file {
+pub fn connector(broker: &Broker) -> Result<RustlsConnector, String> {
+    let trusted = match &broker.ca_file {
         Some(path) => RustlsConnectorConfig::default().with_parsable_certificates(certificates(path)?),
         None => RustlsConnectorConfig::new_with_native_certs()
             .map_err(|e| format!("this machine trusts no authority ({e}); name the one of the broker with ca_file"))?,
     };
-    let (Some(cert), Some(key)) = (&settings.cert_file, &settings.key_file) else {
+    let (Some(cert), Some(key)) = (&broker.cert_file, &broker.key_file) else {
         return trusted.connector_with_no_client_auth().map_err(|e| format!("cannot use TLS: {e}"));
     };
     let chain = certificates(cert)?;
