@@ -44,6 +44,7 @@ pub struct Inner {
     pub logs: Logs,
     pub tasks: Tasks,
     pub outbox: Health,
+    pub messages: crate::messages::Health,
     pub metrics: Metrics,
     /// Ends the waiting of long polls.
     pub stop: CancellationToken,
@@ -85,6 +86,7 @@ impl App {
                 logs: Logs::new(&settings.data.join("logs")),
                 tasks: Tasks::new(store.clone()),
                 outbox: Health::default(),
+                messages: crate::messages::Health::default(),
                 metrics: Metrics::default(),
                 stop: CancellationToken::new(),
                 given: Mutex::default(),

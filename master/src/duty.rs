@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
+use crate::messages::Publisher;
 use crate::mode;
 use crate::outbox::Courier;
 use crate::store::Result;
@@ -39,6 +40,7 @@ pub async fn all(app: App, stop: CancellationToken) {
     tokio::join!(
         leases(app.clone(), holder.clone(), stop.clone()),
         outbox(app.clone(), holder.clone(), stop.clone()),
+        messages(app.clone(), holder.clone(), stop.clone()),
         modes(app.clone(), holder.clone(), stop.clone()),
         tidying(app, holder, stop),
     );
@@ -233,6 +235,46 @@ async fn outbox(app: App, holder: String, stop: CancellationToken) {
                 Ok(false) => Ok(crate::outbox::Summary::default()),
                 Err(error) => Err(error),
             }
+        })
+        .await;
+        let did = voice.heard(did);
+        let goes_on = if did.is_none_or(|summary| summary.unavailable) {
+            pause(backoff.step(), None, &stop).await
+        } else {
+            backoff.reset();
+            pause(SECOND, Some(&mut wake), &stop).await && pause(GATHER, None, &stop).await
+        };
+        if !goes_on {
+            return held.leave(&app).await;
+        }
+    }
+}
+
+/// How often it is looked for ends that were not noted.
+const ENDS: Duration = Duration::from_secs(60);
+
+async fn messages(app: App, holder: String, stop: CancellationToken) {
+    if app.settings.messages.is_none() {
+        return;
+    }
+    let mut held = Held::new("messages", holder);
+    let mut voice = Voice::new("messages");
+    let mut publisher = Publisher::default();
+    let mut ends: Option<Instant> = None;
+    let mut wake = app.store.changed();
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(15));
+    loop {
+        wake.borrow_and_update();
+        let did = in_time(async {
+            if !held.take(&app).await? {
+                publisher.rest();
+                return Ok(crate::messages::Summary::default());
+            }
+            if ends.is_none_or(|looked| looked.elapsed() >= ENDS) {
+                app.store.announce_ends().await?;
+                ends = Some(Instant::now());
+            }
+            publisher.tick(&app).await
         })
         .await;
         let did = voice.heard(did);

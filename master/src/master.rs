@@ -24,7 +24,13 @@ impl Master {
         let logs = settings.data.join("logs");
         std::fs::create_dir_all(&logs).with_context(|| format!("cannot make the folder {}", logs.display()))?;
         let url = settings.database();
+        if let Some(messages) = &settings.messages {
+            messages.check().map_err(anyhow::Error::msg)?;
+        }
         let store = Store::open(&url, &settings.site).await.context("cannot open the master's database")?;
+        if let Some(messages) = &settings.messages {
+            store.announce(messages.announced());
+        }
         let app = App::new(store, settings, live);
         app.current().await.context("cannot store the tasks of the configuration")?;
         Ok(Master { app, tokens })

@@ -26,6 +26,8 @@ pub struct Metrics {
     claimed: Counter,
     finished: Counter,
     delivered: Counter,
+    messages: Gauge,
+    told: Counter,
     claims: Histogram,
 }
 
@@ -44,13 +46,19 @@ impl Default for Metrics {
             claimed: Counter::default(),
             finished: Counter::default(),
             delivered: Counter::default(),
+            messages: Gauge::default(),
+            told: Counter::default(),
             claims: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
         };
         let registry = &mut metrics.registry;
         registry.register("jobs", "Jobs in each state", metrics.jobs.clone());
         registry.register("workers", "Workers in each state", metrics.workers.clone());
         registry.register("intake_events", "Events, as the triggers last counted them", metrics.intake.clone());
-        registry.register("outbox", "Results that are decided and not yet delivered", metrics.outbox.clone());
+        registry.register(
+            "outbox",
+            "Results and messages that are decided and not yet delivered",
+            metrics.outbox.clone(),
+        );
         registry.register("stops", "Things that stop work", metrics.stops.clone());
         registry.register("warnings", "Things that should be looked at", metrics.warnings.clone());
         let help = "Events of the last day about which the triggers of a pair differ, up to a thousand";
@@ -59,6 +67,8 @@ impl Default for Metrics {
         registry.register("leases_granted", "Leases that this master gave out", metrics.claimed.clone());
         registry.register("reports_accepted", "Reports that this master accepted", metrics.finished.clone());
         registry.register("results_delivered", "Results that this master delivered", metrics.delivered.clone());
+        registry.register("messages", "Messages that are not yet on the bus", metrics.messages.clone());
+        registry.register("messages_sent", "Messages that this master brought to the bus", metrics.told.clone());
         registry.register("claim_seconds", "From a claim to its leases, waiting included", metrics.claims.clone());
         metrics
     }
@@ -79,6 +89,10 @@ impl Metrics {
 
     pub fn delivered(&self, results: usize) {
         self.delivered.inc_by(results as u64);
+    }
+
+    pub fn told(&self, messages: usize) {
+        self.told.inc_by(messages as u64);
     }
 
     /// Everything as text, with the gauges as `status` says.
@@ -109,6 +123,7 @@ impl Metrics {
             set(&self.intake, name, value);
         }
         self.outbox.set(i64::try_from(status.outbox).unwrap_or(i64::MAX));
+        self.messages.set(i64::try_from(status.messages).unwrap_or(i64::MAX));
         self.stops.set(i64::try_from(status.stopped_by.len()).unwrap_or(i64::MAX));
         self.warnings.set(i64::try_from(status.warnings.len()).unwrap_or(i64::MAX));
         set(&self.divergences, "decided", status.divergences.decided);

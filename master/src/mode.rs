@@ -84,7 +84,7 @@ pub async fn view(app: &App, observed: Observed) -> Result<ModeView> {
     let Observed { mode, waiting_for } = observed;
     let ModeRow { mode, by, reason, since, deadline, on_deadline: _, finish_through: _ } = mode;
     let counts = app.store.counts().await?;
-    let outbox = app.store.outbox_len().await?;
+    let outbox = app.store.outbox_len().await? + app.store.untold().await?.messages;
     let (running, queued) = (counts.running, counts.queued);
     Ok(ModeView { mode, by, reason, since, deadline, waiting_for, running, queued, outbox })
 }

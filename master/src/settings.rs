@@ -7,6 +7,8 @@ use model::Span;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::messages::Messages;
+
 /// `[master]`, and what of it other rooms' parts of the same process need.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -33,6 +35,8 @@ pub struct Settings {
     pub pair_grace: Span,
     pub resume: Resume,
     pub results: Option<Results>,
+    /// The bus that is told of jobs; without it none is.
+    pub messages: Option<Messages>,
     /// Where people reach the results store's pages, when they do not stand beside this master's.
     pub results_pages: Option<Url>,
 }
@@ -72,6 +76,7 @@ impl Default for Settings {
             pair_grace: Span::minutes(5),
             resume: Resume::default(),
             results: None,
+            messages: None,
             results_pages: None,
         }
     }

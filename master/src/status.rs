@@ -6,7 +6,7 @@ use model::{Span, Time};
 
 use crate::app::App;
 use crate::outbox::Trouble;
-use crate::store::{ModeRow, Result, Site, TriggerView};
+use crate::store::{ModeRow, Result, Site, TriggerView, Untold};
 use crate::unserved::{self, unserved};
 use crate::{mode, pair};
 
@@ -16,15 +16,20 @@ pub async fn status(app: &App) -> Result<Status> {
     let jobs = app.store.counts().await?;
     let mode = app.store.mode().await?;
     let intake: IntakeCounts = app.store.intake_counts().await?;
-    let outbox = app.store.outbox_len().await?;
+    let results = app.store.outbox_len().await?;
+    let untold = app.store.untold().await?;
+    let messages = untold.messages;
     let seen = Seen {
         now: app.store.now().await?,
         site: app.store.active_site().await?,
         here: app.store.site().to_owned(),
         triggers: app.store.triggers().await?,
         silence: app.settings.silence,
-        outbox,
+        outbox: results,
         trouble: app.outbox.trouble(),
+        untold,
+        bus: app.settings.messages.is_some(),
+        bus_trouble: app.messages.unavailable(),
         results: app.settings.results.is_some(),
         unserved: unserved(app.store.demand().await?, &workers),
     };
@@ -35,7 +40,8 @@ pub async fn status(app: &App) -> Result<Status> {
         generation: app.live().generation,
         jobs,
         workers: counts(&workers),
-        outbox,
+        outbox: results + messages,
+        messages,
         intake,
         stopped_by: stops(&mode, &jobs, &workers, &seen),
         warnings: pair::warnings(&troubles, &seen.triggers, seen.now),
@@ -65,6 +71,10 @@ struct Seen {
     silence: Span,
     outbox: u64,
     trouble: Trouble,
+    untold: Untold,
+    /// Whether there is a bus to tell.
+    bus: bool,
+    bus_trouble: Option<(String, Time)>,
     /// Whether there is a results store to publish to.
     results: bool,
     /// Jobs for which no connected worker is there.
@@ -115,6 +125,26 @@ fn stops(mode: &ModeRow, jobs: &JobCounts, workers: &[WorkerView], seen: &Seen) 
         let what = format!("the results store refused {} results; they are kept", seen.trouble.refused.len());
         stops.push(Stop { reason: Some(reason.clone()), ..stop(what) });
     }
+    stops.extend(untold(seen));
+    stops
+}
+
+/// What keeps messages from the bus.
+fn untold(seen: &Seen) -> Vec<Stop> {
+    let Untold { messages, refused, error, .. } = &seen.untold;
+    let mut stops = Vec::new();
+    if *messages > 0 && !seen.bus {
+        let what = format!("{messages} messages wait: no bus is configured to be told");
+        stops.push(Stop { undo: Some("put [master.messages] back".into()), ..stop(what) });
+    }
+    if let Some((error, since)) = &seen.bus_trouble {
+        let what = format!("{messages} messages wait: the bus does not take them");
+        stops.push(Stop { since: Some(*since), reason: Some(error.clone()), ..stop(what) });
+    }
+    if let Some(error) = error {
+        let what = format!("the bus refused {refused} messages; they are kept");
+        stops.push(Stop { reason: Some(error.clone()), ..stop(what) });
+    }
     stops
 }
 
@@ -150,6 +180,9 @@ mod tests {
             outbox: 4,
             trouble,
             results: true,
+            untold: Untold { messages: 5, refused: 2, error: Some("no queue".into()), since: None },
+            bus: true,
+            bus_trouble: Some(("connection refused".into(), Time(0))),
             unserved: vec![Unserved {
                 needs: vec!["arch:s390x".into()],
                 queued: 2,
@@ -167,8 +200,14 @@ mod tests {
                 "2 queued jobs and 1 running job: needs arch:s390x; no connected worker offers it",
                 "4 results wait: the results store does not take them",
                 "the results store refused 1 results; they are kept",
+                "5 messages wait: the bus does not take them",
+                "the bus refused 2 messages; they are kept",
             ]
         );
+        seen.bus_trouble = None;
+        seen.bus = false;
+        assert_eq!(untold(&seen)[0].what, "5 messages wait: no bus is configured to be told");
+        seen.untold = Untold::default();
         (seen.trouble, seen.unserved) = (Trouble::default(), Vec::new());
         let active = ModeRow { mode: Mode::Active, ..mode };
         assert!(stops(&active, &JobCounts::default(), &[], &seen).is_empty());

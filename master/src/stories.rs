@@ -11,4 +11,5 @@ mod publishing;
 mod reading;
 mod roles;
 mod submitting;
+mod telling;
 mod vitals;

@@ -28,6 +28,7 @@ pub async fn vitals(app: &App) -> Result<Vitals> {
         workers,
         oldest_queued: oldest.queued,
         oldest_result: oldest.result,
+        oldest_message: app.store.untold().await?.since,
         stale_reports: app.store.stale_count(Span::days(1)).await?,
     })
 }

@@ -45,8 +45,11 @@ pub struct Status {
     pub generation: u64,
     pub jobs: JobCounts,
     pub workers: WorkerCounts,
-    /// What is decided and not yet delivered.
+    /// What is decided and not yet delivered: results, and messages for the bus.
     pub outbox: u64,
+    /// How many of those are messages.
+    #[serde(default)]
+    pub messages: u64,
     pub intake: IntakeCounts,
     /// Whatever stops work, most important first.
     pub stopped_by: Vec<Stop>,

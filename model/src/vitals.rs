@@ -26,6 +26,9 @@ pub struct Vitals {
     pub oldest_queued: Option<Time>,
     /// When the job ended of which the results wait longest to be delivered.
     pub oldest_result: Option<Time>,
+    /// When the job moved of which the bus waits longest to be told.
+    #[serde(default)]
+    pub oldest_message: Option<Time>,
     /// Reports that came too late, in the last day.
     pub stale_reports: u64,
 }

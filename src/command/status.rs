@@ -106,6 +106,7 @@ mod tests {
             jobs: JobCounts { queued: 4, finished: 5, ..JobCounts::default() },
             workers: WorkerCounts { ready: 1, ..WorkerCounts::default() },
             outbox: 0,
+            messages: 0,
             intake: IntakeCounts { recorded: 9, forwarded: 9, quarantined: 1 },
             stopped_by: vec![Stop {
                 what: "the system is idle".into(),

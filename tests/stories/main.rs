@@ -23,6 +23,7 @@ mod intake;
 mod kill;
 mod leases;
 mod masters;
+mod messages;
 mod names;
 mod outage;
 mod pair;

@@ -90,7 +90,7 @@ fn numbers(status: &Status) -> Vec<Number> {
         number(status.jobs.running, "running", "/jobs?state=running"),
         number(status.jobs.finished, "finished", "/jobs?state=finished"),
         number(status.workers.ready + status.workers.busy, "workers connected", "/workers"),
-        number(status.outbox, "results to publish", "/results"),
+        number(status.outbox, "to publish", "/results"),
         number(status.intake.recorded, "events recorded", "/events"),
     ]
 }

@@ -129,6 +129,7 @@ pub fn status() -> Status {
         jobs: JobCounts { queued: 3, ..JobCounts::default() },
         workers: WorkerCounts::default(),
         outbox: 2,
+        messages: 1,
         intake: IntakeCounts::default(),
         stopped_by: vec![Stop {
             what: HOSTILE.into(),

@@ -15,7 +15,7 @@ use super::number::{count, small};
 use super::text::clean;
 use super::tx::{Tx, Work, on_tx, retrying};
 use super::types::{ClaimRequest, Granted, NameTaken, Served};
-use super::{Result, Store, Token};
+use super::{Result, Store, Token, messages};
 
 /// How often a claim looks again that found only jobs which others were about to take.
 const LOOKS: u32 = 4;
@@ -29,7 +29,7 @@ impl Store {
     pub async fn claim(&self, requests: &[ClaimRequest], term: Span) -> Result<Vec<Served>> {
         for look in 1.. {
             let done = retrying(async || self.claim_once(requests, term).await).await?;
-            if done.given_up || done.too_late {
+            if done.given_up || done.too_late || done.announced {
                 self.ring();
             }
             if !done.missed || look == LOOKS {
@@ -62,6 +62,8 @@ struct Claimed {
     given_up: bool,
     /// Some jobs were pointless by now, and have ended.
     too_late: bool,
+    /// The bus is to be told of what was granted.
+    announced: bool,
     /// There was work that a concurrent claim held at that moment; perhaps it has left some.
     missed: bool,
 }
@@ -90,6 +92,8 @@ async fn serve(work: &mut Work, sets: &Sets, request: &ClaimRequest, term: Span,
         let slots = request.slots as usize - granted.len();
         let (leased, late): (Vec<Row>, Vec<Row>) =
             take(work, &sets, through, slots, request, term).await?.into_iter().partition(|row| row.secret.is_some());
+        let begun: Vec<_> = leased.iter().map(|row| (row.job, row.attempt)).collect();
+        done.announced |= messages::running(work, &begun).await?;
         granted.extend(leased);
         if late.is_empty() {
             break;

@@ -16,7 +16,8 @@ const CHECKS: [(&str, &str); 13] = [
     (
         "rows of a state belong to no job",
         "SELECT count(*) FROM (SELECT job FROM waiting UNION ALL SELECT job FROM queued UNION ALL SELECT job FROM leases
-             UNION ALL SELECT job FROM ended UNION ALL SELECT job FROM attempts UNION ALL SELECT job FROM outbox) s
+             UNION ALL SELECT job FROM ended UNION ALL SELECT job FROM attempts UNION ALL SELECT job FROM outbox
+             UNION ALL SELECT job FROM announced UNION ALL SELECT job FROM messages) s
          WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.seq = s.job)",
     ),
     (
@@ -66,7 +67,7 @@ const CHECKS: [(&str, &str); 13] = [
     (
         "things run or are unsent although the mode is idle",
         "SELECT count(*) FROM mode WHERE mode = 'idle'
-         AND (EXISTS (SELECT 1 FROM leases) OR EXISTS (SELECT 1 FROM outbox))",
+         AND (EXISTS (SELECT 1 FROM leases) OR EXISTS (SELECT 1 FROM outbox) OR EXISTS (SELECT 1 FROM messages))",
     ),
     (
         "windows of idle are open although the mode is another, or none is",

@@ -20,6 +20,7 @@ mod jobs;
 mod labels;
 mod lane;
 mod listing;
+mod messages;
 mod missed;
 mod mode;
 mod moves;
@@ -36,8 +37,8 @@ mod tx;
 mod types;
 mod window;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use db::{Db, Migrations};
 use model::{Span, Time};
@@ -49,6 +50,7 @@ use self::labels::LabelSets;
 
 pub use self::error::{Error, Result};
 pub use self::lane::plan;
+pub use self::messages::{Announced, Message, Stage, Untold};
 pub use self::missed::SeenCursor;
 pub use self::token::{NotAToken, Token};
 pub use self::types::*;
@@ -75,6 +77,8 @@ struct Inner {
     skew: AtomicI64,
     bell: Bell,
     labels: LabelSets,
+    /// Which jobs the bus is told of, where it is told of any.
+    announced: OnceLock<Arc<Announced>>,
 }
 
 impl Store {
@@ -94,6 +98,7 @@ impl Store {
             skew: AtomicI64::new(0),
             bell,
             labels: LabelSets::default(),
+            announced: OnceLock::new(),
         };
         Ok(Store { inner: Arc::new(inner) })
     }

@@ -197,9 +197,9 @@ impl Store {
 /// What stands between draining and idle, one sentence each.
 async fn against_idle(work: &mut Work) -> Result<Vec<String>> {
     let through = work.finish_through.unwrap_or(0);
-    let (running, unsent, first): (i64, i64, i64) = on_tx!(&mut work.tx, |conn| {
+    let (running, unsent, untold, first): (i64, i64, i64, i64) = on_tx!(&mut work.tx, |conn| {
         sqlx::query_as(
-            "SELECT (SELECT count(*) FROM leases), (SELECT count(*) FROM outbox),
+            "SELECT (SELECT count(*) FROM leases), (SELECT count(*) FROM outbox), (SELECT count(*) FROM messages),
                     (SELECT count(*) FROM queued WHERE job <= $1) + (SELECT count(*) FROM waiting WHERE job <= $1)",
         )
         .bind(through)
@@ -215,6 +215,7 @@ async fn against_idle(work: &mut Work) -> Result<Vec<String>> {
     say(running, "job runs", "jobs run");
     say(first, "job that was queued before is still to run", "jobs that were queued before are still to run");
     say(unsent, "result is not yet delivered", "results are not yet delivered");
+    say(untold, "message is not yet on the bus", "messages are not yet on the bus");
     let triggers: Vec<(String, i64, i64, i64)> = on_tx!(&mut work.tx, |conn| {
         sqlx::query_as("SELECT recorder, next, recorded, last_heard FROM triggers ORDER BY recorder")
             .fetch_all(conn)

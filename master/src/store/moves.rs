@@ -7,9 +7,9 @@ use serde_json::json;
 use sqlx::{Sqlite, Transaction};
 use uuid::Uuid;
 
-use super::Result;
 use super::text::clean;
 use super::tx::{Tx, Work};
+use super::{Result, messages};
 
 /// Rows to add, all in one go.
 #[derive(Default)]
@@ -98,7 +98,8 @@ impl Moves {
         match &mut work.tx {
             Tx::Pg(tx) => self.write_postgres(tx, now).await,
             Tx::Lite(tx) => self.write_sqlite(tx, now).await,
-        }
+        }?;
+        messages::ended(work, &self.ended).await
     }
 
     async fn write_postgres(&self, tx: &mut Transaction<'static, sqlx::Postgres>, now: i64) -> Result<()> {

@@ -15,7 +15,7 @@ use super::number::int;
 use super::text::{clean, event_name, fits};
 use super::tx::{Tx, Work, retrying};
 use super::types::{Act, Admitted, Candidate};
-use super::{Result, Store};
+use super::{Result, Store, messages};
 
 /// How much earlier a job runs for each step of its priority.
 const PRIORITY_STEP: Span = Span::minutes(1);
@@ -176,6 +176,7 @@ pub(super) async fn append(work: &mut Work, sets: &Sets, mut wanted: Vec<Wanted<
         return Ok(Answers(answers));
     }
     let made = insert(work, sets, &wanted).await?;
+    messages::queued(work, &wanted, &made).await?;
     answers.extend(made.into_iter().map(JobId).map(|job| (job, JobAnswer::Submitted { job })));
     let there: Vec<Uuid> =
         wanted.iter().map(|w| w.admitted.job.key).filter(|k| !answers.contains_key(k)).map(|k| k.0).collect();

@@ -11,8 +11,10 @@ use model::{Span, Time};
 use sqlx::{Postgres, Sqlite, Transaction};
 
 use super::error::{Error, Result, corrupt};
+use super::messages::Announced;
 use super::{Store, mode};
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 pub(super) const PG_CLOCK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
@@ -57,6 +59,8 @@ pub(super) struct Work {
     pub active: bool,
     /// How many label sets there are.
     pub label_sets: i64,
+    /// Which jobs the bus is told of, where it is told of any.
+    pub announced: Option<Arc<Announced>>,
 }
 
 /// A session that stalls inside a transaction must not hold a takeover up: it is ended well before a lease.
@@ -129,6 +133,7 @@ impl Store {
             finish_through,
             active: active == self.site(),
             label_sets,
+            announced: self.announced(),
         })
     }
 

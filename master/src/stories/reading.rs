@@ -12,7 +12,7 @@ use super::house::{House, worker};
 async fn the_status_has_the_names_that_scripts_rely_on() {
     let house = House::new().await;
     let status: Value = house.get("/api/v1/status").await.json();
-    insta::assert_snapshot!(status, @r#"{"divergences":{"decided":0,"unseen":0},"generation":1,"intake":{"forwarded":0,"quarantined":0,"recorded":0},"jobs":{"cancelled":0,"expired":0,"finished":0,"queued":0,"running":0,"superseded":0,"waiting":0},"mode":"active","outbox":0,"site":"main","stopped_by":[],"warnings":[],"workers":{"busy":0,"drained":0,"draining":0,"lost":0,"masked":0,"quarantined":0,"ready":0}}"#);
+    insta::assert_snapshot!(status, @r#"{"divergences":{"decided":0,"unseen":0},"generation":1,"intake":{"forwarded":0,"quarantined":0,"recorded":0},"jobs":{"cancelled":0,"expired":0,"finished":0,"queued":0,"running":0,"superseded":0,"waiting":0},"messages":0,"mode":"active","outbox":0,"site":"main","stopped_by":[],"warnings":[],"workers":{"busy":0,"drained":0,"draining":0,"lost":0,"masked":0,"quarantined":0,"ready":0}}"#);
     house.submit("noop", "foo").await;
     let status = house.status().await;
     assert_eq!(status.stopped_by[0].what, "no worker is connected, and 1 jobs are queued");

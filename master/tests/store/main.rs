@@ -8,6 +8,7 @@ mod intake;
 mod leases;
 mod listings;
 mod masters;
+mod messages;
 mod missed;
 mod modes;
 mod moves;

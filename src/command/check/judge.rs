@@ -155,7 +155,8 @@ fn workers(vitals: &Vitals, limits: &Limits, finding: &mut Finding) {
 }
 
 fn results(vitals: &Vitals, limits: &Limits, finding: &mut Finding) {
-    let oldest = vitals.oldest_result.map_or(0, |at| age(at, vitals.now));
+    let waits = [vitals.oldest_result, vitals.oldest_message];
+    let oldest = waits.into_iter().flatten().map(|at| age(at, vitals.now)).max().unwrap_or(0);
     let outbox = vitals.status.outbox;
     finding.say(Severity::Ok, format!("{outbox} in the outbox"));
     if outbox > 0 {
@@ -243,6 +244,7 @@ mod tests {
                 jobs: JobCounts::default(),
                 workers: WorkerCounts::default(),
                 outbox: 0,
+                messages: 0,
                 intake: IntakeCounts::default(),
                 stopped_by: Vec::new(),
                 warnings: Vec::new(),
@@ -261,6 +263,7 @@ mod tests {
             unserved: Vec::new(),
             oldest_queued: None,
             oldest_result: None,
+            oldest_message: None,
             stale_reports: 0,
         }
     }
