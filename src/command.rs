@@ -16,6 +16,7 @@ mod record;
 mod resume;
 mod role;
 mod rules;
+mod secret;
 mod status;
 mod terminal;
 mod token;
@@ -103,6 +104,9 @@ enum Command {
     /// The settings, and where each came from
     #[command(subcommand)]
     Config(config::Config),
+    /// Which secrets jobs may have, from whom
+    #[command(subcommand)]
+    Secret(secret::Secret),
     /// Who changed what, when and why
     Audit(audit::Audit),
     /// Measure how fast this machine runs Taskotron
@@ -190,6 +194,7 @@ impl Command {
             | Command::Rules(_)
             | Command::Token(_)
             | Command::Config(_)
+            | Command::Secret(_)
             | Command::Audit(_)
             | Command::Bench(_)
             | Command::Completion(_)
@@ -217,6 +222,7 @@ impl Command {
             Command::Rules(rules) => rules.run(session).await,
             Command::Token(token) => token.run(session),
             Command::Config(config) => config.run(session),
+            Command::Secret(secret) => secret.run(session).await,
             Command::Audit(audit) => audit.run(session).await,
             Command::Bench(bench) => bench.run(session).await,
             Command::Completion(completion) => completion.run(),

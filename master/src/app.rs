@@ -84,7 +84,7 @@ impl App {
             });
             Inner {
                 logs: Logs::new(&settings.data.join("logs")),
-                tasks: Tasks::new(store.clone()),
+                tasks: Tasks::new(store.clone(), settings.secrets.clone()),
                 outbox: Health::default(),
                 messages: crate::messages::Health::default(),
                 metrics: Metrics::default(),

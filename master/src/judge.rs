@@ -3,6 +3,7 @@
 use model::intake::JobAnswer;
 use model::{NewJob, Span, Time};
 
+use crate::secrets;
 use crate::store::{Admitted, Candidate};
 use crate::tasks::Current;
 
@@ -50,7 +51,7 @@ fn admit(job: &NewJob, current: &Current) -> Result<(i64, Vec<String>), String> 
         let hint = near.map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
         return Err(format!("unknown task '{}'{hint}", job.task));
     };
-    let needs = version.task.needs(job)?;
+    let needs = secrets::left(version.task.needs(job)?, &current.secrets);
     version.task.order(job)?;
     version.task.testcase(job)?;
     Ok((version.number, needs))
@@ -71,7 +72,11 @@ mod tests {
         let text = "tasks:\n  rpmlint:\n    run: [lint, '{{ params.level }}']\n    needs: { arch: '{{ arch }}' }\n";
         let configuration = Arc::new(sample::configuration(text));
         let task = Arc::new(configuration.task("rpmlint").unwrap().clone());
-        Current { configuration, tasks: [("rpmlint".to_owned(), Version { number: 7, task })].into() }
+        Current {
+            configuration,
+            tasks: [("rpmlint".to_owned(), Version { number: 7, task })].into(),
+            secrets: Default::default(),
+        }
     }
 
     fn job(task: &str, level: Option<&str>) -> NewJob {

@@ -19,6 +19,7 @@ mod page;
 mod pair;
 #[cfg(test)]
 mod sample;
+mod secrets;
 mod settings;
 mod status;
 pub mod store;

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{App, Live};
 use crate::settings::Settings;
 use crate::store::Store;
-use crate::{api, duty, page};
+use crate::{api, duty, page, secrets};
 
 /// An open master: its routes serve, and its duties keep it going.
 #[derive(Clone)]
@@ -24,6 +24,7 @@ impl Master {
         let logs = settings.data.join("logs");
         std::fs::create_dir_all(&logs).with_context(|| format!("cannot make the folder {}", logs.display()))?;
         let url = settings.database();
+        secrets::check(&settings).map_err(anyhow::Error::msg)?;
         if let Some(messages) = &settings.messages {
             messages.check().map_err(anyhow::Error::msg)?;
         }

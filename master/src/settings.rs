@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use model::Span;
+use net::vault::Vault;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -33,7 +34,11 @@ pub struct Settings {
     /// An event of a pair of triggers that the other has not sent counts as unseen when the other has sent what came so
     /// much later.
     pub pair_grace: Span,
+    /// Whether secrets may go to workers over a network without TLS.
+    pub secrets_in_the_clear: bool,
     pub resume: Resume,
+    /// What this master gives to jobs of the tasks that it names.
+    pub secrets: Vault,
     pub results: Option<Results>,
     /// The bus that is told of jobs; without it none is.
     pub messages: Option<Messages>,
@@ -74,7 +79,9 @@ impl Default for Settings {
             key_horizon: Span::days(400),
             silence: Span::minutes(1),
             pair_grace: Span::minutes(5),
+            secrets_in_the_clear: false,
             resume: Resume::default(),
+            secrets: Vault::default(),
             results: None,
             messages: None,
             results_pages: None,

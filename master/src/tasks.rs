@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, RwLock};
 
+use net::vault::Vault;
 use rules::{Configuration, Task};
 
 use crate::store::{Result, Store};
@@ -18,19 +19,22 @@ pub struct Version {
 pub struct Current {
     pub configuration: Arc<Configuration>,
     pub tasks: BTreeMap<String, Version>,
+    /// What this master gives by itself.
+    pub secrets: Vault,
 }
 
 /// Every version that this master has seen so far.
 pub struct Tasks {
     store: Store,
+    secrets: Vault,
     /// `None` for one that is stored and cannot be understood.
     known: RwLock<HashMap<i64, Option<Arc<Task>>>>,
     current: tokio::sync::Mutex<Option<Arc<Current>>>,
 }
 
 impl Tasks {
-    pub fn new(store: Store) -> Tasks {
-        Tasks { store, known: RwLock::default(), current: tokio::sync::Mutex::new(None) }
+    pub fn new(store: Store, secrets: Vault) -> Tasks {
+        Tasks { store, secrets, known: RwLock::default(), current: tokio::sync::Mutex::new(None) }
     }
 
     /// The tasks of `configuration`, each with its number; stored when they are new.
@@ -46,7 +50,7 @@ impl Tasks {
             self.keep(number, Some(task.clone()));
             tasks.insert(name.clone(), Version { number, task });
         }
-        let fresh = Arc::new(Current { configuration: configuration.clone(), tasks });
+        let fresh = Arc::new(Current { configuration: configuration.clone(), tasks, secrets: self.secrets.clone() });
         *current = Some(fresh.clone());
         Ok(fresh)
     }

@@ -1,7 +1,10 @@
 //! What a worker and a master say to each other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -70,6 +73,32 @@ pub struct Lease {
     /// The event that caused the job, where one did.
     #[serde(default)]
     pub event: Option<Event>,
+    /// Secrets that the master gives to this task, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, Sealed>,
+}
+
+/// A secret on its way: Base64, and never printed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(transparent)]
+#[schema(value_type = String)]
+pub struct Sealed(String);
+
+impl Sealed {
+    pub fn new(bytes: &[u8]) -> Sealed {
+        Sealed(BASE64_STANDARD.encode(bytes))
+    }
+
+    /// The bytes; the error says nothing of them.
+    pub fn open(&self) -> Result<Vec<u8>, String> {
+        BASE64_STANDARD.decode(&self.0).map_err(|_| "what came is no Base64".to_owned())
+    }
+}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sealed(…)")
+    }
 }
 
 /// A task as a worker runs it: every template is text by now.
@@ -93,6 +122,9 @@ pub struct TaskOrder {
     pub results: Vec<ResultFormat>,
     /// Bytes of log that are kept.
     pub log_limit: u64,
+    /// The secrets that it is to find in `TASKOTRON_SECRETS`, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
 }
 
 /// A way in which a job says what it found.

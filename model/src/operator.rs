@@ -443,6 +443,19 @@ pub struct WorkerView {
     pub first_seen: Time,
 }
 
+/// One secret as one holder has it: never its value.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct SecretView {
+    pub name: String,
+    /// `master`, or `worker NAME`.
+    pub holder: String,
+    /// The tasks that may have it.
+    pub tasks: Vec<String>,
+    /// When a job was last given it, whoever held it.
+    #[serde(default)]
+    pub last_used: Option<Time>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WorkerState {

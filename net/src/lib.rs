@@ -11,6 +11,7 @@ mod problem;
 mod secret;
 mod serve;
 mod tokens;
+pub mod vault;
 
 pub use addresses::Addresses;
 pub use backoff::Backoff;

@@ -32,6 +32,8 @@ pub struct Task {
     log_limit: u64,
     testcase: Option<Template>,
     priority: i32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    secrets: Vec<String>,
 }
 
 /// What a task's templates see of a job.
@@ -90,6 +92,7 @@ impl Task {
             exclusive: self.exclusive,
             results: self.results.clone(),
             log_limit: self.log_limit,
+            secrets: self.secrets.clone(),
         })
     }
 
@@ -106,6 +109,7 @@ impl Task {
                 labels.push(format!("{key}:{value}"));
             }
         }
+        labels.extend(self.secrets.iter().map(|secret| format!("secret:{secret}/{}", self.name)));
         labels.sort();
         Ok(labels)
     }
@@ -114,6 +118,11 @@ impl Task {
     pub fn testcase<'a>(&self, job: impl Into<Subject<'a>>) -> Result<String, String> {
         let Some(template) = &self.testcase else { return Ok(self.name.clone()) };
         template.render(&self.context(job.into())).map_err(|why| format!("cannot render testcase: {why}"))
+    }
+
+    /// The secrets that its jobs are given, by name.
+    pub fn secrets(&self) -> &[String] {
+        &self.secrets
     }
 
     /// When one of its jobs is tried again.

@@ -90,7 +90,7 @@ tasks:
     run: ["true"]
     source: { git: "https://example.org/x.git", ref: main }
     artifacts: ["*"]
-    secrets: [key]
+    secrets: [key, key, "../x"]
     results: [junit, exitcode]
     limits: { memory: 2GiB, log: lots }
     retry: { on: [exit:0, timeout], attempts: 0 }
@@ -112,9 +112,13 @@ pools: { big: ["mem:64"] }
     6 |     artifacts: ["*"]
       |     ^^^^^^^^^
 
-    all.yml:7:5: secrets are not yet supported: leave them out, and keep them on the worker
-    7 |     secrets: [key]
-      |     ^^^^^^^
+    all.yml:7:20: secret 'key' is asked for twice
+    7 |     secrets: [key, key, "../x"]
+      |                    ^^^
+
+    all.yml:7:25: '../x' is no secret's name: letters, digits, '_', '-' and '.'; it is a file's name
+    7 |     secrets: [key, key, "../x"]
+      |                         ^^^^^^
 
     all.yml:8:15: junit is not yet supported: write results.yml or exit_code
     8 |     results: [junit, exitcode]

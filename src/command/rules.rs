@@ -126,6 +126,9 @@ impl Check {
         for failure in &failures {
             eprintln!("{failure}");
         }
+        for warning in secrets(session, &configuration)? {
+            eprintln!("{warning}");
+        }
         let (rules, tasks) = (configuration.rules().len(), configuration.tasks().len());
         let verdict = if failures.is_empty() { "good" } else { "wrong" };
         writeln!(
@@ -136,6 +139,27 @@ impl Check {
         )?;
         Ok(if failures.is_empty() { Exit::Reached } else { Exit::NotReached })
     }
+}
+
+/// Which tasks ask for secrets that these settings do not give them: a worker elsewhere may.
+fn secrets(session: &Session, configuration: &Configuration) -> anyhow::Result<Vec<String>> {
+    if configuration.tasks().values().all(|task| task.secrets().is_empty()) {
+        return Ok(Vec::new());
+    }
+    let settings = session.layers(Vec::new())?.settings()?;
+    let served = |secret: &str, task: &str| {
+        [&settings.master.secrets, &settings.worker.secrets].iter().any(|vault| vault.serves(secret, task))
+    };
+    let mut warnings = Vec::new();
+    for (name, task) in configuration.tasks() {
+        for secret in task.secrets().iter().filter(|secret| !served(secret, name)) {
+            warnings.push(format!(
+                "warning: task {name} asks for secret '{secret}', which neither [master.secrets] nor [worker.secrets] of \
+                 these settings gives it; its jobs wait until a worker does"
+            ));
+        }
+    }
+    Ok(warnings)
 }
 
 impl Test {

@@ -32,6 +32,7 @@ mod recorder;
 mod reference;
 mod replay;
 mod restore;
+mod secrets;
 mod steps;
 mod storm;
 mod watch;

@@ -1,6 +1,7 @@
 //! One attempt from its lease to its report.
 
 use std::convert::Infallible;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,10 +17,12 @@ use crate::home::{AttemptId, Home};
 use crate::leader::Status;
 use crate::leases::{Leases, Term, View};
 use crate::log::Log;
+use crate::mask::Mask;
 use crate::master::Master;
 use crate::parcel::{Parcel, add_note};
 use crate::process::{self, Clocks, Ending};
 use crate::results::{self, Found};
+use crate::secrets::{self, Secrets};
 use crate::spares::Spares;
 use crate::spawner::{Order, Spawner};
 use crate::spool::Spool;
@@ -38,6 +41,7 @@ pub struct Bench {
     pub spares: Arc<Spares>,
     pub groups: groups::Sweeper,
     pub guardian: Arc<Guardian>,
+    pub secrets: Secrets,
 }
 
 /// How an attempt ended, before it is written as a report.
@@ -105,7 +109,7 @@ async fn in_workspace(bench: &Bench, id: AttemptId, lease: &Lease, view: &mut Vi
         Ok(workspace) => workspace,
         Err(reason) => return Outcome::not_started(reason),
     };
-    let ending = run(bench, id, lease, &workspace, view, log).await;
+    let ending = with_secrets(bench, id, lease, &workspace, view, log).await;
     let mut swept = Some(bench.groups.ended(id));
     if lease.task.exclusive
         && let Some(swept) = swept.take()
@@ -141,8 +145,8 @@ async fn in_workspace(bench: &Bench, id: AttemptId, lease: &Lease, view: &mut Vi
     outcome
 }
 
-/// Starts the process, unless it is to stop by now, and sees it to its end; the error is the reason why there was none.
-async fn run(
+/// Runs it with the secrets that its task asks for; they are gone when its process is.
+async fn with_secrets(
     bench: &Bench,
     id: AttemptId,
     lease: &Lease,
@@ -150,9 +154,29 @@ async fn run(
     view: &mut View,
     log: &Arc<Log>,
 ) -> Result<(Ending, Duration), String> {
+    let values = secrets::of(lease, &bench.settings.secrets)?;
+    log.hide(Mask::new(values.values().map(net::vault::Value::expose))?);
+    let folder = bench.secrets.lay_out(id, &values)?;
+    let ending = run(bench, id, lease, workspace, folder.as_deref(), view, log).await;
+    if folder.is_some() {
+        bench.secrets.remove(id);
+    }
+    ending
+}
+
+/// Starts the process, unless it is to stop by now, and sees it to its end; the error is the reason why there was none.
+async fn run(
+    bench: &Bench,
+    id: AttemptId,
+    lease: &Lease,
+    workspace: &Workspace,
+    secrets: Option<&Path>,
+    view: &mut View,
+    log: &Arc<Log>,
+) -> Result<(Ending, Duration), String> {
     let order = Order {
         argv: lease.task.run.clone(),
-        env: environment::build(&bench.settings, lease, workspace),
+        env: environment::build(&bench.settings, lease, workspace, secrets),
         folder: workspace.folder.clone(),
         record: bench.home.group(id),
         latest: lease.task.exclusive.then(|| view.term.borrow().last),

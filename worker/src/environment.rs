@@ -9,7 +9,12 @@ use crate::Settings;
 use crate::workspace::Workspace;
 
 /// All variables of the process that works on `lease` in `workspace`.
-pub fn build(settings: &Settings, lease: &Lease, workspace: &Workspace) -> BTreeMap<String, String> {
+pub fn build(
+    settings: &Settings,
+    lease: &Lease,
+    workspace: &Workspace,
+    secrets: Option<&Path>,
+) -> BTreeMap<String, String> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let mut env = settings.environment.clone();
     let mut set = |name: &str, value: String| env.insert(name.to_owned(), value);
@@ -25,6 +30,9 @@ pub fn build(settings: &Settings, lease: &Lease, workspace: &Workspace) -> BTree
     set("TASKOTRON_RESULTS", text(&workspace.results()));
     if lease.event.is_some() {
         set("TASKOTRON_EVENT", text(&workspace.event()));
+    }
+    if let Some(folder) = secrets {
+        set("TASKOTRON_SECRETS", text(folder));
     }
     env
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::mask::Mask;
 use crate::ring::Ring;
 use crate::spool::Spool;
 
@@ -29,6 +30,8 @@ pub struct Log {
 #[derive(Debug)]
 struct State {
     spool: Spool,
+    /// What hides the job's secrets, where it has some.
+    mask: Option<Mask>,
     head: u64,
     tail: u64,
     /// What came after the head, once something did.
@@ -44,19 +47,26 @@ impl Log {
     pub fn new(spool: Spool, limit: u64) -> Log {
         let head = limit.div_ceil(2);
         let tail = (limit - head).saturating_sub(CUT_LINE);
-        let state = State { spool, head, tail, rest: None, dropped: 0, heard: Instant::now(), failure: None };
+        let state =
+            State { spool, mask: None, head, tail, rest: None, dropped: 0, heard: Instant::now(), failure: None };
         Log { state: Mutex::new(state), changed: Notify::new(), failed: Notify::new() }
     }
 
     /// One that ended under an earlier worker.
     pub fn left(spool: Spool) -> Log {
         let head = spool.len();
-        let state = State { spool, head, tail: 0, rest: None, dropped: 0, heard: Instant::now(), failure: None };
+        let state =
+            State { spool, mask: None, head, tail: 0, rest: None, dropped: 0, heard: Instant::now(), failure: None };
         Log { state: Mutex::new(state), changed: Notify::new(), failed: Notify::new() }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// From now on this is hidden in what is printed.
+    pub fn hide(&self, mask: Option<Mask>) {
+        self.state().mask = mask;
     }
 
     /// Takes what was printed. A log that cannot be written is given up as a whole.
@@ -66,7 +76,7 @@ impl Log {
         if state.failure.is_some() {
             return;
         }
-        match state.append(bytes) {
+        match state.print(bytes) {
             Ok(()) => drop(state),
             Err(e) => {
                 drop(state);
@@ -135,6 +145,13 @@ impl Log {
 }
 
 impl State {
+    fn print(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        match self.mask.as_mut().map(|mask| mask.feed(bytes)) {
+            Some(shown) => self.append(&shown),
+            None => self.append(bytes),
+        }
+    }
+
     fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         let room = usize::try_from(self.head.saturating_sub(self.spool.len())).unwrap_or(usize::MAX).min(bytes.len());
         let (first, rest) = bytes.split_at(room);
@@ -156,6 +173,9 @@ impl State {
     }
 
     fn close(&mut self) -> std::io::Result<()> {
+        if let Some(mut mask) = self.mask.take() {
+            self.append(&mask.end())?;
+        }
         let rest = self.rest.take();
         let lost = self.dropped + rest.as_ref().map_or(0, Ring::lost);
         if lost > 0 {

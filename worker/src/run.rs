@@ -27,6 +27,7 @@ use crate::master::Master;
 use crate::parcel::Parcel;
 use crate::renew;
 use crate::reports::Reports;
+use crate::secrets::Secrets;
 use crate::spares::Spares;
 use crate::spawner::Spawner;
 use crate::spool::Spool;
@@ -59,6 +60,7 @@ struct Running {
 /// a guardian that is this program, called in the way of `vigil`. Fails only where it cannot begin: its folder cannot be
 /// made or is another worker's, or no guardian can be started.
 pub async fn run(settings: Settings, token: Secret, vigil: Vigil, stop: Stop) -> anyhow::Result<()> {
+    settings.secrets.check("worker.secrets").map_err(anyhow::Error::msg)?;
     let home = Arc::new(Home::open(&settings.dir)?);
     let guardian = Arc::new(Guardian::start(home.clone(), vigil).await?);
     let left = groups::clear(&home).context("cannot end what an earlier worker left running")?;
@@ -72,12 +74,14 @@ pub async fn run(settings: Settings, token: Secret, vigil: Vigil, stop: Stop) ->
     let leases = Arc::new(Leases::default());
     let reports = Reports::start(home.clone(), master.clone(), leases.clone())?;
     let spares = Arc::new(Spares::new(home.spares()).context("cannot make the folder of spares")?);
+    let secrets = Secrets::open(&home).context("cannot make the folder of secrets")?;
     let spawner = Spawner::new(spares.clone()).context("cannot start the thread that starts processes")?;
     let (term, see_term) = watch::channel(Duration::from_secs(60));
     let alone = settings.control_loss_grace.0;
     let renewal = tokio::spawn(renew::run(leases.clone(), master.clone(), see_term, alone));
     let groups = Sweeper::start(home.clone());
-    let bench = Arc::new(Bench { settings, home, master, leases, spawner, spares, groups, guardian: guardian.clone() });
+    let guarded = guardian.clone();
+    let bench = Arc::new(Bench { settings, home, master, leases, spawner, spares, groups, guardian: guarded, secrets });
     let enough = stop.graceful.child_token();
     let watch = tokio::spawn(watch_stop(stop.clone(), enough.clone(), bench.leases.clone(), reports.clone()));
     let running = Running { bench, reports, stop, enough, jobs: TaskTracker::new() };
@@ -109,7 +113,7 @@ fn presented(settings: &Settings, identity: Uuid) -> Worker {
         identity: Some(identity),
         host: crate::settings::host_name(),
         slots: settings.slots,
-        labels: settings.labels.clone(),
+        labels: settings.labels.iter().cloned().chain(settings.secrets.labels()).collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         clock: None,
     }

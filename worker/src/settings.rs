@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use model::Span;
 use net::Addresses;
+use net::vault::Vault;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -30,6 +31,8 @@ pub struct Settings {
     pub path: String,
     /// Further variables for every job's process. The names that Taskotron gives itself win.
     pub environment: BTreeMap<String, String>,
+    /// What this worker gives to jobs of the tasks that it names.
+    pub secrets: Vault,
 }
 
 impl Default for Settings {
@@ -44,6 +47,7 @@ impl Default for Settings {
             control_loss_grace: Span::minutes(15),
             path: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
             environment: BTreeMap::new(),
+            secrets: Vault::default(),
         }
     }
 }

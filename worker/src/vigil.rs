@@ -16,6 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::boot::Boot;
 use crate::groups;
 use crate::home::{AttemptId, Home};
+use crate::secrets;
 
 /// The longest that it does not look at the clock while something has a time: the wait itself does not count a
 /// suspended machine's time.
@@ -75,6 +76,9 @@ pub fn keep(dir: &Path) -> anyhow::Result<()> {
         }
     }
     let left = groups::clear(&home)?;
+    if let Err(e) = secrets::clear(&home) {
+        say(&format!("cannot remove the secrets that the worker has left: {e}"));
+    }
     if left > 0 {
         say(&format!("killed {left} processes that the worker has left running"));
     }

@@ -225,6 +225,7 @@ mod tests {
             exclusive: false,
             results: Vec::new(),
             log_limit: 0,
+            secrets: Vec::new(),
         };
         Lease {
             job: JobId::of("1", "t", "i", "x", "noarch"),
@@ -236,6 +237,7 @@ mod tests {
             arch: "noarch".into(),
             params: Default::default(),
             event,
+            secrets: Default::default(),
         }
     }
 

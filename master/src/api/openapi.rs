@@ -43,6 +43,7 @@ use crate::app::App;
         read::why_job,
         read::why_event,
         read::audit,
+        read::secrets,
     )
 )]
 pub struct Description;

@@ -18,6 +18,7 @@ use super::{ApiError, ApiResult, missed};
 use crate::app::App;
 use crate::detail;
 use crate::mode;
+use crate::secrets;
 use crate::store::{self, Act, Cancel};
 use crate::tasks::Current;
 use crate::window;
@@ -197,5 +198,10 @@ pub async fn fresh(app: &App, current: &Current, job: JobId) -> Result<Option<(i
         params: &parts.params,
     };
     let fits = version.task.order(subject).is_ok() && version.task.testcase(subject).is_ok();
-    Ok(version.task.needs(subject).ok().filter(|_| fits).map(|needs| (version.number, needs)))
+    Ok(version
+        .task
+        .needs(subject)
+        .ok()
+        .filter(|_| fits)
+        .map(|needs| (version.number, secrets::left(needs, &current.secrets))))
 }

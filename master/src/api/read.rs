@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use axum::routing::get;
 use model::Time;
 use model::operator::{
-    Divergence, EventDetail, EventSummary, JobDetail, JobSummary, ModeView, Page, Status, Why, WorkerView,
+    Divergence, EventDetail, EventSummary, JobDetail, JobSummary, ModeView, Page, SecretView, Status, Why, WorkerView,
 };
 use model::vitals::Vitals;
 use net::Caller;
@@ -17,7 +17,7 @@ use super::ApiResult;
 use super::extract::Query;
 use super::query::{EventQuery, JobQuery, PageQuery, place};
 use crate::app::App;
-use crate::{detail, mode, status, vitals, why};
+use crate::{detail, mode, secrets, status, vitals, why};
 
 pub fn routes() -> Router<App> {
     Router::new()
@@ -33,6 +33,7 @@ pub fn routes() -> Router<App> {
         .route("/why/event/{event}", get(why_event))
         .route("/divergences", get(divergences))
         .route("/audit", get(audit))
+        .route("/secrets", get(secrets))
 }
 
 /// How it stands: the counts, and first whatever stops work.
@@ -136,6 +137,12 @@ pub struct AuditView {
     pub before: Value,
     #[schema(value_type = Object)]
     pub after: Value,
+}
+
+/// Which secrets jobs may have, from whom, and when they last had them. No value is ever told.
+#[utoipa::path(get, path = "/api/v1/secrets", tag = "reader", responses((status = 200, body = Page<SecretView>)))]
+pub async fn secrets(State(app): State<App>, _: Caller) -> ApiResult<axum::Json<Page<SecretView>>> {
+    Ok(axum::Json(Page { items: secrets::list(&app).await?, next: None }))
 }
 
 /// Who did what to what and why, newest first.

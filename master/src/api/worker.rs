@@ -23,6 +23,7 @@ use super::extract::{Json, Query};
 use super::{ApiError, ApiResult};
 use crate::app::App;
 use crate::logs::LogError;
+use crate::secrets;
 use crate::store::{ClaimRequest, Granted, NameTaken, ReportIn, Token};
 
 /// The longest that a claim is held, whatever it asks for.
@@ -109,8 +110,12 @@ async fn lease(app: &App, worker: &Worker, grant: Granted) -> ApiResult<Option<L
         None => Err(format!("version {} of its task cannot be read", grant.task_version)),
     };
     app.gave(grant.job, grant.token.clone());
+    let order = match order {
+        Ok(task) => secrets::give(app, worker, &grant, &task.name, &task.secrets).await?.map(|given| (task, given)),
+        Err(reason) => Err(reason),
+    };
     match order {
-        Ok(task) => Ok(Some(Lease {
+        Ok((task, secrets)) => Ok(Some(Lease {
             job: grant.job,
             attempt: grant.attempt,
             token: grant.token,
@@ -120,6 +125,7 @@ async fn lease(app: &App, worker: &Worker, grant: Granted) -> ApiResult<Option<L
             arch: grant.arch,
             params: grant.params,
             event: grant.event,
+            secrets,
         })),
         Err(reason) => {
             tracing::error!(job.id = %grant.job, attempt = grant.attempt, worker = %worker.name, reason, "cannot order");

@@ -1,5 +1,7 @@
 //! Who did what to what, and why.
 
+use std::collections::BTreeMap;
+
 use db::on_read;
 use model::Time;
 use serde_json::Value;
@@ -69,6 +71,16 @@ impl Store {
             work.commit().await
         })
         .await
+    }
+
+    /// When each secret was last given to a job, by its name.
+    pub async fn secret_uses(&self) -> Result<BTreeMap<String, Time>> {
+        let rows: Vec<(String, i64)> = on_read!(self.db(), |pool| {
+            sqlx::query_as("SELECT object, max(at) FROM audit WHERE action = 'secret.use' GROUP BY object")
+                .fetch_all(pool)
+                .await?
+        });
+        Ok(rows.into_iter().map(|(name, at)| (name, Time(at))).collect())
     }
 
     /// Newest first, with the place at which to go on.

@@ -44,12 +44,8 @@ impl Task {
         let (timeout, no_output_timeout, grace) = (span("timeout"), span("no_output_timeout"), span("grace"));
         let mut flag = |key| section.get(key).and_then(|node| section::boolean(node, key, problems)).unwrap_or(false);
         let (interruptible, exclusive) = (flag("interruptible"), flag("exclusive"));
-        for (key, message) in [
-            ("artifacts", "artifacts are not yet supported: leave them out, and print what matters to the log"),
-            ("secrets", "secrets are not yet supported: leave them out, and keep them on the worker"),
-        ] {
-            section.not_yet(key, message, problems);
-        }
+        let message = "artifacts are not yet supported: leave them out, and print what matters to the log";
+        section.not_yet("artifacts", message, problems);
         Some(Task {
             name: key.name.clone(),
             source: section.get("source").and_then(|node| source(node, problems)),
@@ -64,6 +60,7 @@ impl Task {
             results: section.get("results").map_or_else(default_results, |node| results(node, problems)),
             log_limit: section.get("limits").and_then(|node| limits(node, problems)).unwrap_or(LOG_LIMIT),
             testcase: section.get("testcase").and_then(|node| of_a_job(node, "testcase", problems)),
+            secrets: section.get("secrets").map(|node| secrets(&key.name, node, problems)).unwrap_or_default(),
             priority: section.get("priority").and_then(|n| section::integer(n, "priority", problems)).unwrap_or(0),
         })
     }
@@ -161,6 +158,28 @@ fn retry(node: &Node, problems: &mut Problems) -> Option<RetryPolicy> {
         delay = if none { Span::default() } else { section::span(node, "delay", problems).unwrap_or(delay) };
     }
     Some(RetryPolicy::On { words, attempts, delay })
+}
+
+/// Names of secrets; each is the name of a file, and the task's stands beside it in a label.
+fn secrets(task: &str, node: &Node, problems: &mut Problems) -> Vec<String> {
+    if task.contains(',') {
+        problems.add(node.place, format!("a task with secrets has no comma in its name: '{task}'"));
+    }
+    let mut names: Vec<String> = Vec::new();
+    for node in section::list(node, "secrets", problems).unwrap_or_default() {
+        let Some(name) = section::text(node, "a secret", problems) else { continue };
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if name.is_empty() || name.len() > 64 || name.starts_with('.') || !name.chars().all(plain) {
+            let message =
+                format!("'{name}' is no secret's name: letters, digits, '_', '-' and '.'; it is a file's name");
+            problems.add(node.place, message);
+        } else if names.contains(&name) {
+            problems.add(node.place, format!("secret '{name}' is asked for twice"));
+        } else {
+            names.push(name);
+        }
+    }
+    names
 }
 
 fn default_results() -> Vec<ResultFormat> {

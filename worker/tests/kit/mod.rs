@@ -268,12 +268,14 @@ pub fn lease(script: &str) -> Lease {
             exclusive: false,
             results: vec![ResultFormat::ResultYaml, ResultFormat::ExitCode],
             log_limit: 10 << 20,
+            secrets: Vec::new(),
         },
         item: "foo-1-1.fc41".to_owned(),
         item_type: "koji_build".to_owned(),
         arch: "x86_64".to_owned(),
         params: serde_json::Map::new(),
         event: None,
+        secrets: Default::default(),
     }
 }
 
