@@ -7,5 +7,6 @@ pub mod exit;
 pub mod logging;
 pub mod place;
 pub mod replay;
+pub mod service;
 pub mod settings;
 pub mod up;

@@ -26,6 +26,7 @@ use url::Url;
 use crate::command::{Session, read_configuration};
 use crate::exit::{Exit, Failure};
 use crate::place;
+use crate::service::Service;
 use crate::settings::{Layers, Origin, Settings};
 
 pub use home::Home;
@@ -67,6 +68,7 @@ pub struct Arguments {
 impl Arguments {
     pub async fn run(self, session: &Session) -> anyhow::Result<Exit> {
         let stages = Stages::on_signals()?;
+        let _service = Service::begin(stages.graceful.clone());
         let layers = session.layers(self.flags())?;
         let mut settings = layers.settings()?;
         let (data, scratch) = self.data_folder()?;
@@ -94,6 +96,7 @@ impl Arguments {
                 }
             });
         }
+        net::life::ready();
         self.welcome(&url, &home, scratch.is_some());
         let client = Client::new(url, home.token(Role::Operator)?)?;
         let ended = running.until_stopped(&stages, &feeding, &client, DRAIN).await;

@@ -132,6 +132,7 @@ async fn leases(app: App, holder: String, stop: CancellationToken) {
     let mut voice = Voice::new("leases");
     let mut keeper = Leases::default();
     loop {
+        net::life::beat();
         let did = in_time(async {
             match held.take(&app).await {
                 Ok(true) => keeper.tick(&app).await.map(Some),

@@ -97,6 +97,12 @@ fn stops(mode: &ModeRow, jobs: &JobCounts, workers: &[WorkerView], seen: &Seen) 
             undo: Some("taskotron resume -m REASON".into()),
         }),
     }
+    for worker in workers.iter().filter(|worker| worker.state != WorkerState::Lost) {
+        if let Some(why) = worker.figures.as_ref().and_then(|figures| figures.takes_none.clone()) {
+            let what = format!("worker {} takes no jobs", worker.name);
+            stops.push(Stop { since: Some(worker.last_seen), reason: Some(why), ..stop(what) });
+        }
+    }
     let connected = workers.iter().any(|worker| worker.state != WorkerState::Lost);
     if !connected && jobs.queued > 0 {
         let last = workers.iter().map(|worker| worker.last_seen).max();

@@ -179,6 +179,7 @@ mod tests {
             version: String::new(),
             host: String::new(),
             clock_ahead_ms: None,
+            figures: None,
             last_seen: Time(0),
             first_seen: Time(0),
         }

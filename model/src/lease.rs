@@ -46,6 +46,25 @@ pub struct Worker {
     /// What its wall clock shows as it sends this. Nothing goes by it; it is shown where it is wrong.
     #[serde(default)]
     pub clock: Option<Time>,
+    /// How its machine stands; none with what is not said often.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub figures: Option<Figures>,
+}
+
+/// How a worker's machine stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Figures {
+    /// The load of the last minute, in hundredths.
+    pub load_percent: u32,
+    /// Bytes.
+    pub memory_free: u64,
+    pub memory_total: u64,
+    /// Bytes of the file system that the worker's folder is on.
+    pub disk_free: u64,
+    pub disk_total: u64,
+    /// Why it takes no job at present, where it takes none.
+    #[serde(default)]
+    pub takes_none: Option<String>,
 }
 
 /// The answer to a claim.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::lease::Figures;
 use crate::{Arch, End, Event, JobId, JobState, Outcome, Span, Time};
 
 /// Whether the system gives out work.
@@ -439,6 +440,9 @@ pub struct WorkerView {
     /// By how much its wall clock is ahead of the database's, in milliseconds, as far as it has told.
     #[serde(default)]
     pub clock_ahead_ms: Option<i64>,
+    /// How its machine stands, as it last told.
+    #[serde(default)]
+    pub figures: Option<Figures>,
     pub last_seen: Time,
     pub first_seen: Time,
 }

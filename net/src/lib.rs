@@ -6,6 +6,7 @@ mod addresses;
 mod backoff;
 mod client;
 pub mod clock;
+pub mod life;
 pub mod page;
 mod problem;
 mod secret;

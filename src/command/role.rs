@@ -12,6 +12,7 @@ use toml::Value;
 use url::Url;
 
 use crate::exit::{Exit, OrExit as _};
+use crate::service::Service;
 use crate::settings::{Flag, Settings};
 use crate::up::{self, Stages};
 
@@ -111,6 +112,7 @@ impl Trigger {
         let live = up::live(configuration::read(&settings.configuration.dir)?);
         let token = token(settings.trigger.token_file.as_ref())?;
         let stages = Stages::on_signals()?;
+        let _service = Service::begin(stages.graceful.clone());
         let (front, stop) = (trigger::Front::default(), CancellationToken::new());
         let served = Trigger::serve(&settings, &front, &stop).await?;
         let ran = trigger::run(settings.trigger, live.trigger.subscribe(), token, front, stages.graceful).await;
@@ -143,6 +145,7 @@ impl Worker {
         let settings = settings(session, flags)?;
         let token = token(settings.worker.token_file.as_ref())?;
         let Stages { graceful, now } = Stages::on_signals()?;
+        let _service = Service::begin(graceful.clone());
         worker::run(settings.worker, token, VIGIL, worker::Stop { graceful, now }).await?;
         Ok(Exit::Reached)
     }
@@ -156,11 +159,13 @@ impl Master {
         let live = up::live(configuration::read(&settings.configuration.dir)?);
         let tokens = Tokens::from_file(&settings.tokens.file, settings.master.public_read).or_exit(Exit::Usage)?;
         let stages = Stages::on_signals()?;
+        let _service = Service::begin(stages.graceful.clone());
         let listener = up::bind(settings.master.listen).await?;
         let master = up::master(&settings.master, &live, tokens).await?;
         let router = master.router().merge(net::page::assets()).fallback(net::page::not_found);
         let stop = CancellationToken::new();
         let duties = tokio::spawn(master.duties(stop.clone()));
+        net::life::ready();
         tracing::info!(listen = %settings.master.listen, "the master serves at {}", settings.master.listen);
         let served = net::serve(listener, router, stages.graceful).await;
         stop.cancel();
@@ -176,9 +181,11 @@ impl Resultsdb {
         let settings = settings(session, [flag("--listen", "resultsdb.listen", &self.listen)])?;
         let tokens = Tokens::from_file(&settings.tokens.file, settings.resultsdb.public_read).or_exit(Exit::Usage)?;
         let stages = Stages::on_signals()?;
+        let _service = Service::begin(stages.graceful.clone());
         let listener = up::bind(settings.resultsdb.listen).await?;
         let (store, router) = up::resultsdb(&settings.resultsdb, &tokens).await?;
         let router = router.merge(net::page::assets()).fallback(net::page::not_found);
+        net::life::ready();
         tracing::info!(listen = %settings.resultsdb.listen, "the results store serves at {}", settings.resultsdb.listen);
         net::serve(listener, ::resultsdb::behind_proxy(router), stages.graceful).await?;
         store.close().await;

@@ -33,6 +33,7 @@ mod reference;
 mod replay;
 mod restore;
 mod secrets;
+mod service;
 mod steps;
 mod storm;
 mod watch;

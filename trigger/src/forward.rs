@@ -139,6 +139,7 @@ impl Forwarder {
         let mut changes = self.shared.changes();
         let mut troubles = self.metrics.troubles.changes();
         while !stop.is_cancelled() {
+            net::life::beat();
             // Before looking, so that what comes while we look wakes us.
             changes.mark_unchanged();
             troubles.mark_unchanged();

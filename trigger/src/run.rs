@@ -47,6 +47,7 @@ pub async fn run(
         stop: stop.clone(),
         name: settings.name.clone(),
     });
+    net::life::ready();
     // Sources stop first, then the intake by itself, then the forwarder.
     let last = CancellationToken::new();
     let forwarder = match &settings.master {

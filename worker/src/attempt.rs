@@ -190,7 +190,7 @@ async fn run(
     let clocks = Clocks {
         total: lease.task.timeout.0,
         no_output: lease.task.no_output_timeout.map(|span| span.0),
-        grace: lease.task.grace.0,
+        grace: lease.task.grace.min(bench.settings.job_grace).0,
     };
     let ending = process::run(started, clocks, &mut view.halt, log).await;
     let by_guardian = !bench.spares.take_record(&bench.home.group(id)).unwrap_or_else(|e| {

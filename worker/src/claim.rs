@@ -62,6 +62,7 @@ impl Claims {
         let asked = Asked::now();
         let mut unreachable = false;
         loop {
+            net::life::beat();
             let answer = tokio::select! {
                 answer = self.master.claim(id, slots, self.hold()) => answer,
                 () = self.stop.cancelled() => return self.settle(id, asked).await,

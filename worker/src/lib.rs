@@ -13,6 +13,7 @@ mod attempt;
 mod boot;
 mod claim;
 mod environment;
+mod figures;
 mod groups;
 mod guardian;
 mod halt;

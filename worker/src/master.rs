@@ -1,5 +1,6 @@
 //! The master, as a worker speaks to it: `model::lease` over HTTP.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,19 +9,22 @@ use model::lease::{Claim, Claimed, Finish, Finished, LEASE_TOKEN, LogStored, Ren
 use net::{Client, ClientError};
 use uuid::Uuid;
 
+use crate::figures::Gauge;
+
 /// One worker's line to its master. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Master {
     client: Client,
     worker: Worker,
+    gauge: Arc<Gauge>,
 }
 
 /// How much longer than asked for an answer may take.
 const SLACK: Duration = Duration::from_secs(15);
 
 impl Master {
-    pub fn new(client: Client, worker: Worker) -> Master {
-        Master { client, worker }
+    pub fn new(client: Client, worker: Worker, gauge: Arc<Gauge>) -> Master {
+        Master { client, worker, gauge }
     }
 
     pub fn worker(&self) -> &Worker {
@@ -32,13 +36,23 @@ impl Master {
         Worker { clock: Some(net::clock::now()), ..self.worker.clone() }
     }
 
+    /// The same, with how its machine stands.
+    fn with_figures(&self) -> Worker {
+        Worker { figures: Some(self.gauge.read()), ..self.presented() }
+    }
+
+    /// Why there is no room for another job, where there is none.
+    pub fn takes_none(&self) -> Option<String> {
+        self.gauge.read().takes_none
+    }
+
     pub async fn claim(&self, claim: Uuid, slots: u32, wait: Duration) -> Result<Claimed, ClientError> {
-        let body = Claim { worker: self.presented(), claim, slots, wait: Span(wait) };
+        let body = Claim { worker: self.with_figures(), claim, slots, wait: Span(wait) };
         self.client.post_within("/api/v1/claim", &body, wait + SLACK).await
     }
 
     pub async fn renew(&self, tokens: Vec<String>, within: Duration) -> Result<Renewed, ClientError> {
-        let body = Renew { worker: self.presented(), tokens };
+        let body = Renew { worker: self.with_figures(), tokens };
         self.client.post_within("/api/v1/renew", &body, within).await
     }
 

@@ -37,6 +37,7 @@ async fn keep_trying(leases: &Leases, master: &Master, term: Duration, alone: Du
     let mut backoff = Backoff::new(step / 16, step / 2);
     let mut silent = false;
     loop {
+        net::life::beat();
         match once(leases, master, step).await {
             Ok(()) if silent => {
                 tracing::info!(worker = %master.worker().name, "the master answers again");

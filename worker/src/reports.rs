@@ -125,6 +125,7 @@ async fn deliver(courier: Arc<Courier>, mut parcels: mpsc::UnboundedReceiver<Par
         while let Ok(parcel) = parcels.try_recv() {
             waiting.push_back(parcel);
         }
+        net::life::beat();
         let batch = take_batch(&mut waiting, if singly > 0 { 1 } else { MOST });
         singly = singly.saturating_sub(1);
         match courier.send(batch).await {

@@ -1,6 +1,7 @@
 //! A worker from its start to its end.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -17,6 +18,7 @@ use uuid::Uuid;
 
 use crate::attempt::{self, Bench};
 use crate::claim::{Claims, Granted};
+use crate::figures::Gauge;
 use crate::groups::{self, Sweeper};
 use crate::guardian::{Guardian, Vigil};
 use crate::halt::Halt;
@@ -54,13 +56,15 @@ struct Running {
     /// Cancelled when no more work is to be taken, for whichever reason.
     enough: CancellationToken,
     jobs: TaskTracker,
+    /// Whether it has been said that the disk is short.
+    short: AtomicBool,
 }
 
 /// Works until told to stop, in the name of `token` (what `Settings::token_file` holds is for the caller to read), with
 /// a guardian that is this program, called in the way of `vigil`. Fails only where it cannot begin: its folder cannot be
 /// made or is another worker's, or no guardian can be started.
 pub async fn run(settings: Settings, token: Secret, vigil: Vigil, stop: Stop) -> anyhow::Result<()> {
-    settings.secrets.check("worker.secrets").map_err(anyhow::Error::msg)?;
+    settings.check().map_err(anyhow::Error::msg)?;
     let home = Arc::new(Home::open(&settings.dir)?);
     let guardian = Arc::new(Guardian::start(home.clone(), vigil).await?);
     let left = groups::clear(&home).context("cannot end what an earlier worker left running")?;
@@ -70,7 +74,8 @@ pub async fn run(settings: Settings, token: Secret, vigil: Vigil, stop: Stop) ->
     home.clear().context("cannot clear what an earlier worker left")?;
 
     let client = Client::new(settings.master.clone(), token).context("cannot make the client of the master")?;
-    let master = Master::new(client, presented(&settings, home.identity()?));
+    let gauge = Arc::new(Gauge::new(home.root(), settings.disk_reserve));
+    let master = Master::new(client, presented(&settings, home.identity()?), gauge);
     let leases = Arc::new(Leases::default());
     let reports = Reports::start(home.clone(), master.clone(), leases.clone())?;
     let spares = Arc::new(Spares::new(home.spares()).context("cannot make the folder of spares")?);
@@ -83,8 +88,9 @@ pub async fn run(settings: Settings, token: Secret, vigil: Vigil, stop: Stop) ->
     let guarded = guardian.clone();
     let bench = Arc::new(Bench { settings, home, master, leases, spawner, spares, groups, guardian: guarded, secrets });
     let enough = stop.graceful.child_token();
-    let watch = tokio::spawn(watch_stop(stop.clone(), enough.clone(), bench.leases.clone(), reports.clone()));
-    let running = Running { bench, reports, stop, enough, jobs: TaskTracker::new() };
+    let grace = bench.settings.until_stopped();
+    let watch = tokio::spawn(watch_stop(stop.clone(), enough.clone(), bench.leases.clone(), reports.clone(), grace));
+    let running = Running { bench, reports, stop, enough, jobs: TaskTracker::new(), short: AtomicBool::new(false) };
     running.send_what_was_left().await;
     running.claim(term).await;
     running.wind_up().await;
@@ -95,9 +101,15 @@ pub async fn run(settings: Settings, token: Secret, vigil: Vigil, stop: Stop) ->
 }
 
 /// Passes on the wish to stop: no more work at either, and the end of what runs when it is to be now.
-async fn watch_stop(stop: Stop, enough: CancellationToken, leases: Arc<Leases>, reports: Reports) {
+async fn watch_stop(stop: Stop, enough: CancellationToken, leases: Arc<Leases>, reports: Reports, grace: Duration) {
     tokio::select! {
-        () = stop.graceful.cancelled() => reports.be_careful(),
+        () = stop.graceful.cancelled() => {
+            reports.be_careful();
+            if timeout(grace, stop.now.cancelled()).await.is_err() {
+                tracing::warn!("what still runs is stopped and handed back: stop_grace is about to pass");
+                stop.now.cancel();
+            }
+        }
         () = stop.now.cancelled() => {}
     }
     stop.now.cancelled().await;
@@ -116,6 +128,7 @@ fn presented(settings: &Settings, identity: Uuid) -> Worker {
         labels: settings.labels.iter().cloned().chain(settings.secrets.labels()).collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         clock: None,
+        figures: None,
     }
 }
 
@@ -144,15 +157,34 @@ impl Running {
     /// Takes work until told to stop.
     async fn claim(&self, term: watch::Sender<Duration>) {
         let settings = &self.bench.settings;
+        net::life::ready();
         tracing::info!(worker = %settings.name, slots = settings.slots, master = %settings.master, "asks for work");
         let slots = usize::try_from(settings.slots).unwrap_or(Semaphore::MAX_PERMITS).max(1);
         let free = Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS)));
         let mut claims = Claims::new(self.bench.master.clone(), self.enough.clone());
         while let Some(mut permits) = self.free_slots(&free, slots * BACKLOG).await {
-            let wanted = u32::try_from(permits.len()).unwrap_or(u32::MAX);
+            let wanted = self.room_for(permits.len());
             let granted = claims.next(wanted).await;
             term.send_replace(granted.term.length);
             self.begin(granted, &mut permits).await;
+        }
+    }
+
+    /// How many jobs to ask for: none while the disk is short, but asked it is, so that the master hears of it.
+    fn room_for(&self, slots: usize) -> u32 {
+        match self.bench.master.takes_none() {
+            Some(why) if self.short.swap(true, Ordering::Relaxed) => {
+                tracing::debug!("still takes no jobs: {why}");
+                0
+            }
+            Some(why) => {
+                tracing::warn!(worker = %self.bench.settings.name, "takes no jobs: {why}");
+                0
+            }
+            None => {
+                self.short.store(false, Ordering::Relaxed);
+                u32::try_from(slots).unwrap_or(u32::MAX)
+            }
         }
     }
 

@@ -31,6 +31,14 @@ pub struct Settings {
     pub path: String,
     /// Further variables for every job's process. The names that Taskotron gives itself win.
     pub environment: BTreeMap<String, String>,
+    /// With fewer bytes free in its folder it takes no jobs.
+    pub disk_reserve: u64,
+    /// The longest that a job gets between TERM and KILL, whatever its task says.
+    pub job_grace: Span,
+    /// How long a worker that is told to stop sees jobs to their end; those that would not end in time are handed back.
+    pub stop_grace: Span,
+    /// How long whoever stops it waits before killing it (systemd's `TimeoutStopSec=`); none is for ever.
+    pub stop_timeout: Option<Span>,
     /// What this worker gives to jobs of the tasks that it names.
     pub secrets: Vault,
 }
@@ -47,8 +55,37 @@ impl Default for Settings {
             control_loss_grace: Span::minutes(15),
             path: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
             environment: BTreeMap::new(),
+            disk_reserve: 100 << 20,
+            job_grace: Span::minutes(5),
+            stop_grace: Span::minutes(120),
+            stop_timeout: None,
             secrets: Vault::default(),
         }
+    }
+}
+
+impl Settings {
+    /// What is wrong with them, if anything is: each grace must have room within the next.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let Settings { job_grace, stop_grace, stop_timeout, .. } = self;
+        if job_grace >= stop_grace {
+            return Err(format!(
+                "[worker] job_grace ({job_grace}) is not shorter than stop_grace ({stop_grace}): jobs would be killed \
+                 before they could end; make stop_grace longer"
+            ));
+        }
+        if let Some(stop_timeout) = stop_timeout.filter(|timeout| stop_grace >= timeout) {
+            return Err(format!(
+                "[worker] stop_grace ({stop_grace}) is not shorter than stop_timeout ({stop_timeout}): the worker would \
+                 be killed with its jobs; make stop_grace shorter, or TimeoutStopSec= of its unit and stop_timeout longer"
+            ));
+        }
+        self.secrets.check("worker.secrets")
+    }
+
+    /// How long after the wish to stop running jobs are told to, so that they have ended when `stop_grace` is over.
+    pub(crate) fn until_stopped(&self) -> std::time::Duration {
+        self.stop_grace.0.saturating_sub(self.job_grace.0)
     }
 }
 
@@ -65,6 +102,18 @@ fn machine() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_grace_has_room_within_the_next() {
+        let settings = |text| serde_json::from_str::<Settings>(text).unwrap();
+        assert_eq!(Settings::default().check(), Ok(()));
+        assert_eq!(settings(r#"{"stop_grace": "10m", "stop_timeout": "11m"}"#).check(), Ok(()));
+        assert_eq!(settings(r#"{"stop_grace": "10m"}"#).until_stopped().as_secs(), 300);
+        let error = settings(r#"{"stop_grace": "5m"}"#).check().unwrap_err();
+        assert!(error.starts_with("[worker] job_grace (5m) is not shorter than stop_grace (5m)"), "{error}");
+        let error = settings(r#"{"stop_timeout": "90s"}"#).check().unwrap_err();
+        assert!(error.contains("stop_grace (2h) is not shorter than stop_timeout (90s)"), "{error}");
+    }
 
     #[test]
     fn settings_have_a_default_for_everything_and_refuse_what_they_do_not_know() {

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use askama::filters::HtmlSafe;
+use model::lease::Figures;
 use model::operator::{EventSummary, JobSummary, WorkerView};
 use model::{JobId, JobState, Outcome, Time};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -165,6 +166,9 @@ pub struct WorkerRow {
     pub slots: u32,
     pub labels: Vec<String>,
     pub version: String,
+    pub machine: String,
+    /// Why it takes no job at present; empty where it does.
+    pub takes_none: String,
     pub seen: Moment,
     pub first: Moment,
 }
@@ -179,10 +183,24 @@ impl WorkerRow {
             slots: worker.slots,
             labels: worker.labels.clone(),
             version: worker.version.clone(),
+            machine: worker.figures.as_ref().map(machine).unwrap_or_default(),
+            takes_none: worker.figures.as_ref().and_then(|f| f.takes_none.clone()).unwrap_or_default(),
             seen: Moment { at: worker.last_seen, now },
             first: Moment { at: worker.first_seen, now },
         }
     }
+}
+
+/// How a worker's machine stands, in a few words.
+fn machine(figures: &Figures) -> String {
+    let gib = |bytes: u64| format!("{}.{} GiB", bytes >> 30, ((bytes >> 20) % 1024) * 10 / 1024);
+    format!(
+        "load {}.{:02}; free: {} memory, {} disk",
+        figures.load_percent / 100,
+        figures.load_percent % 100,
+        gib(figures.memory_free),
+        gib(figures.disk_free)
+    )
 }
 
 /// Bytes that a job printed, as text for a page: what is no UTF-8 is replaced, and so are control characters.

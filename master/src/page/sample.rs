@@ -116,6 +116,7 @@ pub fn worker() -> WorkerView {
         version: HOSTILE.into(),
         host: HOSTILE.into(),
         clock_ahead_ms: Some(7_200_000),
+        figures: None,
         last_seen: earlier(2),
         first_seen: earlier(100_000),
     }

@@ -142,11 +142,12 @@ async fn see_worker(work: &mut Work, request: &ClaimRequest, term: Span) -> Resu
     let seen = on_tx!(&mut work.tx, |conn| {
         sqlx::query(
             "INSERT INTO workers (name, incarnation, labels, slots, version, first_seen, last_seen, identity, host,
-                 clock_ahead, incarnations)
-             VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $8, $9, $11)
+                 clock_ahead, incarnations, figures)
+             VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $8, $9, $11, $13)
              ON CONFLICT (name) DO UPDATE SET incarnation = excluded.incarnation, labels = excluded.labels,
                  slots = excluded.slots, version = excluded.version, last_seen = excluded.last_seen,
                  identity = excluded.identity, host = excluded.host, clock_ahead = excluded.clock_ahead,
+                 figures = COALESCE(excluded.figures, workers.figures),
                  incarnations = CASE WHEN workers.incarnation = excluded.incarnation THEN workers.incarnations
                      ELSE substr(excluded.incarnations || workers.incarnations, 1, $12) END
              WHERE workers.incarnation = excluded.incarnation OR workers.last_seen <= $10
@@ -165,6 +166,7 @@ async fn see_worker(work: &mut Work, request: &ClaimRequest, term: Span) -> Resu
         .bind(now.minus(term).0)
         .bind(format!("{} ", worker.incarnation.simple()))
         .bind(INCARNATIONS)
+        .bind(worker.figures.as_ref().map(|figures| json!(figures).to_string()))
         .execute(&mut *conn)
         .await?
         .rows_affected()

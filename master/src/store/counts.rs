@@ -21,6 +21,7 @@ struct WorkerRow {
     first_seen: i64,
     last_seen: i64,
     running: i64,
+    figures: Option<String>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -48,7 +49,7 @@ impl Store {
         let lost_before = self.now().await?.minus(Span(term.0 * 3));
         let rows: Vec<WorkerRow> = on_read!(self.db(), |pool| {
             sqlx::query_as(
-                "SELECT w.name, w.labels, w.slots, w.version, w.host, w.clock_ahead, w.first_seen, w.last_seen,
+                "SELECT w.name, w.labels, w.slots, w.version, w.host, w.clock_ahead, w.first_seen, w.last_seen, w.figures,
                         (SELECT count(*) FROM leases l WHERE l.worker = w.name) AS running
                  FROM workers w ORDER BY w.name",
             )
@@ -73,6 +74,7 @@ impl Store {
                 version: row.version,
                 host: row.host,
                 clock_ahead_ms: row.clock_ahead.map(|micros| micros / 1000),
+                figures: row.figures.and_then(|text| serde_json::from_str(&text).ok()),
                 last_seen: Time(row.last_seen),
                 first_seen: Time(row.first_seen),
             })

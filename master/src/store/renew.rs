@@ -56,13 +56,17 @@ impl Store {
 async fn see(work: &mut Work, worker: &Worker) -> Result<()> {
     let now = work.now.0;
     on_tx!(&mut work.tx, |conn| {
-        sqlx::query("UPDATE workers SET last_seen = $3, clock_ahead = $4 WHERE name = $1 AND incarnation = $2")
-            .bind(&worker.name)
-            .bind(worker.incarnation)
-            .bind(now)
-            .bind(worker.clock.map(|clock| clock.0 - now))
-            .execute(conn)
-            .await?;
+        sqlx::query(
+            "UPDATE workers SET last_seen = $3, clock_ahead = $4, figures = COALESCE($5, figures)
+             WHERE name = $1 AND incarnation = $2",
+        )
+        .bind(&worker.name)
+        .bind(worker.incarnation)
+        .bind(now)
+        .bind(worker.clock.map(|clock| clock.0 - now))
+        .bind(worker.figures.as_ref().map(|figures| json!(figures).to_string()))
+        .execute(conn)
+        .await?;
     });
     Ok(())
 }

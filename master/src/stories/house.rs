@@ -179,6 +179,7 @@ pub fn worker(name: &str, labels: &[&str]) -> Worker {
         labels: labels.iter().map(|label| (*label).to_owned()).collect(),
         version: "1".into(),
         clock: None,
+        figures: None,
     }
 }
 

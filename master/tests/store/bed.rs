@@ -161,6 +161,7 @@ pub fn worker_with(name: &str, labels: &[&str]) -> Worker {
         labels: labels.iter().map(|label| (*label).to_owned()).collect::<BTreeSet<_>>(),
         version: "0.1.0".into(),
         clock: None,
+        figures: None,
     }
 }
 

@@ -91,6 +91,7 @@ fn worker(name: String, slots: u32) -> Worker {
         labels: ["arch:noarch".to_owned()].into(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         clock: None,
+        figures: None,
     }
 }
 

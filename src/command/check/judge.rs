@@ -289,6 +289,7 @@ mod tests {
             version: "1".into(),
             host: name.into(),
             clock_ahead_ms,
+            figures: None,
             last_seen: ago(2),
             first_seen: ago(9999),
         }
