@@ -9,6 +9,7 @@ mod event;
 mod help;
 mod idle;
 mod job;
+mod mirrors;
 mod missed;
 mod output;
 mod question;
@@ -98,6 +99,9 @@ enum Command {
     /// Check rules, and try them on events
     #[command(subcommand)]
     Rules(rules::Rules),
+    /// Look at the repositories of tasks, and fetch them
+    #[command(subcommand)]
+    Mirrors(mirrors::Mirrors),
     /// Make tokens, and list them
     #[command(subcommand)]
     Token(token::Token),
@@ -192,6 +196,7 @@ impl Command {
             | Command::Job(_)
             | Command::Event(_)
             | Command::Rules(_)
+            | Command::Mirrors(_)
             | Command::Token(_)
             | Command::Config(_)
             | Command::Secret(_)
@@ -220,6 +225,7 @@ impl Command {
             Command::Job(job) => job.run(session).await,
             Command::Event(event) => event.run(session).await,
             Command::Rules(rules) => rules.run(session).await,
+            Command::Mirrors(mirrors) => mirrors.run(session).await,
             Command::Token(token) => token.run(session),
             Command::Config(config) => config.run(session),
             Command::Secret(secret) => secret.run(session).await,

@@ -4,6 +4,7 @@ mod error;
 mod extract;
 mod health;
 mod log;
+mod mirrors;
 mod missed;
 mod openapi;
 mod operator;
@@ -39,12 +40,17 @@ pub fn router(app: &App, tokens: &Tokens) -> Router {
         .merge(guard(limit(worker::routes(), 32 * MIB), tokens, Role::Worker))
         // A job log has no limit: it is read as it comes.
         .merge(guard(submit::routes().layer(DefaultBodyLimit::disable()), tokens, Role::Submitter))
-        .merge(guard(limit(operator::routes(), MIB), tokens, Role::Operator))
-        .merge(guard(limit(read::routes().merge(log::routes()).merge(missed::routes()), MIB), tokens, Role::Reader))
+        .merge(guard(limit(operator::routes().merge(mirrors::acts()), MIB), tokens, Role::Operator))
+        .merge(guard(
+            limit(read::routes().merge(log::routes()).merge(missed::routes()).merge(mirrors::reads()), MIB),
+            tokens,
+            Role::Reader,
+        ))
         .merge(openapi::routes())
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown);
-    Router::new().nest("/api/v1", api).with_state(app.clone())
+    let git = guard(crate::mirrors::routes(), tokens, Role::Worker);
+    Router::new().nest("/api/v1", api).nest("/git", git).with_state(app.clone())
 }
 
 async fn unknown(uri: Uri) -> Problem {

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::given::Given;
 use crate::logs::Logs;
 use crate::metrics::Metrics;
+use crate::mirrors::Mirrors;
 use crate::next;
 use crate::outbox::Health;
 use crate::settings::Settings;
@@ -43,6 +44,7 @@ pub struct Inner {
     pub live: watch::Receiver<Live>,
     pub logs: Logs,
     pub tasks: Tasks,
+    pub mirrors: Mirrors,
     pub outbox: Health,
     pub messages: crate::messages::Health,
     pub metrics: Metrics,
@@ -85,6 +87,7 @@ impl App {
             Inner {
                 logs: Logs::new(&settings.data.join("logs")),
                 tasks: Tasks::new(store.clone(), settings.secrets.clone()),
+                mirrors: Mirrors::new(store.clone(), &settings.data, &settings.mirrors),
                 outbox: Health::default(),
                 messages: crate::messages::Health::default(),
                 metrics: Metrics::default(),

@@ -1,12 +1,13 @@
 //! One job or one event with all that is known of it, as the API and the pages both show it.
 
 use model::operator::{EventDetail, JobDetail};
+use model::source::JobSource;
 use model::{JobId, Time};
 use net::Problem;
 
 use crate::api::ApiError;
 use crate::app::App;
-use crate::store::{JobParts, Lookup};
+use crate::store::{JobParts, JobPin, Lookup};
 use crate::why;
 
 /// The job that a text names: its id, or the beginning of it.
@@ -27,6 +28,7 @@ pub async fn parts(app: &App, job: JobId) -> Result<JobParts, ApiError> {
 pub async fn job(app: &App, job: JobId) -> Result<JobDetail, ApiError> {
     let parts = parts(app, job).await?;
     let why = why::job(app, &parts).await?.why;
+    let source = source(app, &parts).await?;
     let mut attempts_made = app.store.attempts(job).await?;
     for attempt in attempts_made.iter_mut().filter(|attempt| attempt.finished_at.is_none()) {
         // Until it ends, its log is as long as what has come of it.
@@ -44,10 +46,25 @@ pub async fn job(app: &App, job: JobId) -> Result<JobDetail, ApiError> {
         recorder: parts.recorder,
         expires_at: parts.expires_at,
         needs: parts.needs,
+        source,
         why,
         attempts_made,
         results_url,
     })
+}
+
+/// Which repository a job's task comes from, and at which commit.
+async fn source(app: &App, parts: &JobParts) -> Result<Option<JobSource>, ApiError> {
+    let (Some(pin), Some(task)) = (&parts.source, app.tasks.version(parts.task_version).await?) else {
+        return Ok(None);
+    };
+    // A task whose templates have no text any more has said so where it was to run.
+    let Ok(Some(wanted)) = task.wanted(parts.subject()) else { return Ok(None) };
+    let (reference, commit) = match pin {
+        JobPin::At(pin) => (pin.reference.clone(), Some(pin.commit.clone())),
+        JobPin::Open(any) => (any.clone(), None),
+    };
+    Ok(Some(JobSource { git: wanted.git, reference, commit, path: wanted.path }))
 }
 
 pub async fn event(app: &App, id: &str) -> Result<EventDetail, ApiError> {

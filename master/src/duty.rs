@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::messages::Publisher;
-use crate::mode;
 use crate::outbox::Courier;
 use crate::store::Result;
+use crate::{mirrors, mode};
 
 /// How long a master holds a duty without saying so again; another takes it over after that.
 const TERM: Span = Span::seconds(6);
@@ -42,6 +42,7 @@ pub async fn all(app: App, stop: CancellationToken) {
         outbox(app.clone(), holder.clone(), stop.clone()),
         messages(app.clone(), holder.clone(), stop.clone()),
         modes(app.clone(), holder.clone(), stop.clone()),
+        mirrors(app.clone(), holder.clone(), stop.clone()),
         tidying(app, holder, stop),
     );
 }
@@ -348,6 +349,42 @@ pub async fn watch_mode(app: &App) -> Result<Mode> {
 fn log_stopped(jobs: u64, fate: &str) {
     if jobs > 0 {
         tracing::warn!(jobs, "the deadline of the idle has passed: running jobs are being stopped, to be {fate}");
+    }
+}
+
+/// How often it is looked whether another master has changed what the mirrors show.
+const GLANCE: Duration = Duration::from_secs(2);
+
+/// How often jobs that wait for a commit are looked at although nothing has changed.
+const LOOK_AT_JOBS: Duration = Duration::from_secs(30);
+
+/// Every master does what it was asked for itself; one fetches all repositories when it is time.
+async fn mirrors(app: App, holder: String, stop: CancellationToken) {
+    let mut held = Held::new("mirrors", holder);
+    let mut voice = Voice::new("mirrors");
+    let (mut fetched, mut looked): (Option<Instant>, Option<Instant>) = (None, None);
+    loop {
+        let now = Instant::now();
+        let is_time = |last: Option<Instant>, every| last.is_none_or(|last| now.duration_since(last) >= every);
+        let did = in_time(async {
+            let holds = held.take(&app).await?;
+            let due = holds && is_time(fetched, app.mirrors.interval());
+            if holds && is_time(looked, LOOK_AT_JOBS) {
+                looked = Some(now);
+                app.mirrors.look_for_jobs();
+            }
+            if due {
+                fetched = Some(now);
+            }
+            mirrors::tick(&app, due).await
+        })
+        .await;
+        voice.heard(did);
+        tokio::select! {
+            () = stop.cancelled() => return held.leave(&app).await,
+            () = app.mirrors.rung() => {}
+            () = tokio::time::sleep(GLANCE) => {}
+        }
     }
 }
 

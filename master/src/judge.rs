@@ -3,8 +3,9 @@
 use model::intake::JobAnswer;
 use model::{NewJob, Span, Time};
 
+use crate::mirrors::Pins;
 use crate::secrets;
-use crate::store::{Admitted, Candidate};
+use crate::store::{Admitted, Candidate, JobPin};
 use crate::tasks::Current;
 
 /// Where a job comes from.
@@ -17,16 +18,17 @@ pub struct Origin {
 }
 
 /// Judges one job against the tasks of the configuration.
-pub fn judge(job: NewJob, origin: Origin, current: &Current, now: Time, horizon: Span) -> Candidate {
+pub fn judge(job: NewJob, origin: Origin, current: &Current, pins: &Pins, now: Time, horizon: Span) -> Candidate {
     if origin.recorded_at < now.minus(horizon) {
         return Candidate::Answered(JobAnswer::Expired);
     }
-    match admit(&job, current) {
+    match admit(&job, current, pins) {
         Err(reason) => Candidate::Answered(JobAnswer::Refused { reason }),
-        Ok((task_version, needs)) => Candidate::Admitted(Box::new(Admitted {
+        Ok((task_version, needs, source)) => Candidate::Admitted(Box::new(Admitted {
             job,
             task_version,
             needs,
+            source,
             recorder: origin.recorder,
             recorded_at: origin.recorded_at,
             generation: origin.generation,
@@ -36,8 +38,8 @@ pub fn judge(job: NewJob, origin: Origin, current: &Current, now: Time, horizon:
     }
 }
 
-/// The version of its task and the labels it needs, or what to change.
-fn admit(job: &NewJob, current: &Current) -> Result<(i64, Vec<String>), String> {
+/// The version of its task, the labels it needs and the commit it runs; or what to change.
+fn admit(job: &NewJob, current: &Current, pins: &Pins) -> Result<(i64, Vec<String>, Option<JobPin>), String> {
     for (name, text) in [("item", &job.item), ("item_type", &job.item_type), ("arch", &job.arch), ("rule", &job.rule)] {
         if text.contains('\0') {
             return Err(format!("{name} has a NUL character in it, which no database takes"));
@@ -52,9 +54,9 @@ fn admit(job: &NewJob, current: &Current) -> Result<(i64, Vec<String>), String> 
         return Err(format!("unknown task '{}'{hint}", job.task));
     };
     let needs = secrets::left(version.task.needs(job)?, &current.secrets);
-    version.task.order(job)?;
-    version.task.testcase(job)?;
-    Ok((version.number, needs))
+    version.task.check(job)?;
+    let source = pins.of(&version.task, job.into())?;
+    Ok((version.number, needs, source))
 }
 
 #[cfg(test)]
@@ -101,7 +103,7 @@ mod tests {
     fn answer(job: NewJob, recorded_at: Time) -> Candidate {
         let origin = Origin { recorder: "r".into(), recorded_at, generation: 1, event: None };
         let now = Time(0).plus(Span::days(500));
-        judge(job, origin, &current(), now, Span::days(400))
+        judge(job, origin, &current(), &Pins::default(), now, Span::days(400))
     }
 
     #[test]

@@ -34,6 +34,7 @@ impl Master {
         }
         let app = App::new(store, settings, live);
         app.current().await.context("cannot store the tasks of the configuration")?;
+        app.mirrors.catch_up().await.context("cannot read what the mirrors show")?;
         Ok(Master { app, tokens })
     }
 

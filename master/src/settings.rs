@@ -39,6 +39,7 @@ pub struct Settings {
     pub resume: Resume,
     /// What this master gives to jobs of the tasks that it names.
     pub secrets: Vault,
+    pub mirrors: Mirrors,
     pub results: Option<Results>,
     /// The bus that is told of jobs; without it none is.
     pub messages: Option<Messages>,
@@ -54,6 +55,23 @@ pub struct Resume {
     pub max_backlog: u64,
     /// How many jobs of the backlog are let go a minute; 0 is all at once.
     pub rate: u32,
+}
+
+/// `[master.mirrors]`: the repositories of tasks, which this master fetches and workers get from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mirrors {
+    /// How often all of them are fetched.
+    pub interval: Span,
+    /// How a repository may be reached: `https`, `ssh`, `http`, `git`, `file`.
+    pub protocols: Vec<String>,
+    /// How long one fetch may take, and one worker's.
+    pub timeout: Span,
+    /// How long a commit is kept that a force-push or a deleted branch has left behind, and a repository that no task and
+    /// no job has wanted since.
+    pub keep: Span,
+    /// Patterns for the topics of events that tell of a push: a repository that such an event names is fetched at once.
+    pub topics: Vec<String>,
 }
 
 /// `[master.results]`: the results store that findings go to. Without it they stay in the outbox.
@@ -82,6 +100,7 @@ impl Default for Settings {
             secrets_in_the_clear: false,
             resume: Resume::default(),
             secrets: Vault::default(),
+            mirrors: Mirrors::default(),
             results: None,
             messages: None,
             results_pages: None,
@@ -92,6 +111,19 @@ impl Default for Settings {
 impl Default for Resume {
     fn default() -> Resume {
         Resume { max_backlog: 10_000, rate: 6_000 }
+    }
+}
+
+impl Default for Mirrors {
+    fn default() -> Mirrors {
+        let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+        Mirrors {
+            interval: Span::minutes(5),
+            protocols: texts(&["https", "ssh"]),
+            timeout: Span::minutes(10),
+            keep: Span::days(90),
+            topics: texts(&["#.git.receive", "#.git.push.#", "#.push", "#.pull-request.closed"]),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::outbox::Trouble;
 use crate::store::{ModeRow, Result, Site, TriggerView, Untold};
 use crate::unserved::{self, unserved};
-use crate::{mode, pair};
+use crate::{mirrors, mode, pair};
 
 /// The counts, and what stops work.
 pub async fn status(app: &App) -> Result<Status> {
@@ -44,7 +44,10 @@ pub async fn status(app: &App) -> Result<Status> {
         messages,
         intake,
         stopped_by: stops(&mode, &jobs, &workers, &seen),
-        warnings: pair::warnings(&troubles, &seen.triggers, seen.now),
+        warnings: pair::warnings(&troubles, &seen.triggers, seen.now)
+            .into_iter()
+            .chain(mirrors::warnings(app, seen.now))
+            .collect(),
         divergences: pair::counts(&troubles),
     })
 }

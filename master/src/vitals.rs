@@ -4,6 +4,7 @@ use model::Span;
 use model::vitals::{ModeSince, TriggerVitals, Vitals};
 
 use crate::app::App;
+use crate::mirrors;
 use crate::mode::GIVEN_UP;
 use crate::status::status;
 use crate::store::{ModeRow, Result, TriggerView};
@@ -30,6 +31,7 @@ pub async fn vitals(app: &App) -> Result<Vitals> {
         oldest_result: oldest.result,
         oldest_message: app.store.untold().await?.since,
         stale_reports: app.store.stale_count(Span::days(1)).await?,
+        mirrors: mirrors::vitals(app, now),
     })
 }
 

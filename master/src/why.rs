@@ -6,7 +6,7 @@ use model::operator::{EventDetail, Mode, Why, WorkerState, WorkerView};
 use model::{JobState, Outcome};
 
 use crate::app::App;
-use crate::store::{JobParts, ModeRow, Place, Result, Site};
+use crate::store::{JobParts, JobPin, ModeRow, Place, Result, Site};
 use crate::unserved::lacking;
 
 /// Why a job is where it is.
@@ -21,6 +21,11 @@ pub async fn job(app: &App, parts: &JobParts) -> Result<Why> {
                 queued: app.store.counts().await?.queued,
             };
             queued(parts, &surroundings)
+        }
+        Place::Waiting { .. } if matches!(parts.source, Some(JobPin::Open(_))) => {
+            let task = app.tasks.version(parts.task_version).await?;
+            let why = task.and_then(|task| app.mirrors.why(&task, parts.subject()));
+            format!("waits for its source: {}", why.unwrap_or_else(|| "its commit was just found".into()))
         }
         place @ (Place::Waiting { .. } | Place::Running { .. } | Place::Ended { .. }) => {
             settled(place, parts.summary.outcome)
@@ -165,6 +170,7 @@ mod tests {
             expires_at: None,
             task_version: 1,
             needs: needs.iter().map(|n| (*n).to_owned()).collect(),
+            source: None,
             rerun_of: None,
         }
     }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::source::Source;
 use crate::{Arch, End, Event, Finding, JobId, Span, Time};
 
 /// `POST /api/v1/claim`: asks for as many jobs as there are free slots. Answered at once when there is work, else
@@ -126,9 +127,9 @@ pub struct TaskOrder {
     pub name: String,
     /// The process's arguments, never a shell's line.
     pub run: Vec<String>,
-    /// A folder on the worker that is copied into the workspace.
+    /// What the workspace is filled with.
     #[serde(default)]
-    pub source: Option<String>,
+    pub source: Option<Source>,
     pub timeout: Span,
     #[serde(default)]
     pub no_output_timeout: Option<Span>,

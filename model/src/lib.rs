@@ -12,6 +12,7 @@ pub mod missed;
 pub mod operator;
 mod outcome;
 mod role;
+pub mod source;
 mod span;
 mod time;
 pub mod vitals;

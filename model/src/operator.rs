@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::lease::Figures;
+use crate::source::JobSource;
 use crate::{Arch, End, Event, JobId, JobState, Outcome, Span, Time};
 
 /// Whether the system gives out work.
@@ -295,6 +296,9 @@ pub struct JobDetail {
     pub expires_at: Option<Time>,
     /// The labels that a worker must offer for it.
     pub needs: Vec<String>,
+    /// The repository that its task comes from, and the commit of it.
+    #[serde(default)]
+    pub source: Option<JobSource>,
     /// Why it is where it is, in one sentence.
     pub why: String,
     pub attempts_made: Vec<AttemptView>,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::operator::{Mode, Status, WorkerView};
+use crate::operator::{Mode, Status, Warning, WorkerView};
 use crate::{Span, Time};
 
 /// `GET /api/v1/vitals`
@@ -31,6 +31,18 @@ pub struct Vitals {
     pub oldest_message: Option<Time>,
     /// Reports that came too late, in the last day.
     pub stale_reports: u64,
+    #[serde(default)]
+    pub mirrors: MirrorVitals,
+}
+
+/// The repositories of tasks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MirrorVitals {
+    pub repositories: u64,
+    /// Those that could not be fetched when that was last tried.
+    pub failed: u64,
+    /// What somebody should look at; each stands among the status's warnings too.
+    pub warnings: Vec<Warning>,
 }
 
 /// The mode, and since when and how long it is meant to be.

@@ -26,7 +26,7 @@ pub use fault::{Fault, Faults};
 pub use kind::Kind;
 pub use retry::{Retry, RetryPolicy};
 pub use rule::Rule;
-pub use task::{Subject, Task};
+pub use task::{Repo, Subject, Task, Wanted};
 pub use template::{Context, Template};
 pub use topic::Pattern;
 pub use when::Query;

@@ -1,16 +1,22 @@
 //! A task: what to run, where it may run, and what its end means.
 
 mod read;
+mod source;
 
 use std::collections::BTreeMap;
 
 use model::lease::{ResultFormat, TaskOrder};
+use model::source::{GIT_LABEL, Pin, Source};
 use model::{JobId, NOARCH, NewJob, Span};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::retry::RetryPolicy;
 use crate::template::{Context, Template};
+
+pub use source::{Repo, Wanted};
+
+use source::Origin;
 
 /// A named description of what to run. Equal descriptions are equal, however they were written.
 ///
@@ -19,7 +25,7 @@ use crate::template::{Context, Template};
 #[serde(deny_unknown_fields)]
 pub struct Task {
     name: String,
-    source: Option<String>,
+    source: Option<Origin>,
     run: Vec<Template>,
     needs: BTreeMap<String, Template>,
     timeout: Span,
@@ -76,16 +82,14 @@ impl Task {
         Task::deserialize(definition).map_err(|error| format!("not the definition of a task: {error}"))
     }
 
-    /// What a worker gets for one job: every template is text by now.
-    pub fn order<'a>(&self, job: impl Into<Subject<'a>>) -> Result<TaskOrder, String> {
+    /// What a worker gets for one job: every template is text by now. A task from a repository needs the commit that
+    /// the job was pinned to.
+    pub fn order<'a>(&self, job: impl Into<Subject<'a>>, pin: Option<&Pin>) -> Result<TaskOrder, String> {
         let context = self.context(job.into());
-        let argument = |(n, template): (usize, &Template)| {
-            template.render(&context).map_err(|why| format!("cannot render argument {} of run: {why}", n + 1))
-        };
         Ok(TaskOrder {
             name: self.name.clone(),
-            run: self.run.iter().enumerate().map(argument).collect::<Result<_, _>>()?,
-            source: self.source.clone(),
+            run: self.arguments(&context)?,
+            source: self.files(&context, pin)?,
             timeout: self.timeout,
             no_output_timeout: self.no_output_timeout,
             grace: self.grace,
@@ -94,6 +98,46 @@ impl Task {
             log_limit: self.log_limit,
             secrets: self.secrets.clone(),
         })
+    }
+
+    /// Whether all of its templates have a text for this job.
+    pub fn check<'a>(&self, job: impl Into<Subject<'a>>) -> Result<(), String> {
+        let job = job.into();
+        self.arguments(&self.context(job))?;
+        self.wanted(job)?;
+        self.testcase(job)?;
+        Ok(())
+    }
+
+    fn arguments(&self, context: &Context) -> Result<Vec<String>, String> {
+        let argument = |(n, template): (usize, &Template)| {
+            template.render(context).map_err(|why| format!("cannot render argument {} of run: {why}", n + 1))
+        };
+        self.run.iter().enumerate().map(argument).collect()
+    }
+
+    fn files(&self, context: &Context, pin: Option<&Pin>) -> Result<Option<Source>, String> {
+        match &self.source {
+            None => Ok(None),
+            Some(Origin::Path(path)) => Ok(Some(Source::Path(path.clone()))),
+            Some(Origin::Repo(repo)) => {
+                let pin = pin.ok_or("the job has no commit of its task's repository")?;
+                repo.wanted(context)?.at(pin).map(Some)
+            }
+        }
+    }
+
+    /// The repository that it comes from, where it comes from one.
+    pub fn repo(&self) -> Option<&Repo> {
+        match &self.source {
+            Some(Origin::Repo(repo)) => Some(repo),
+            Some(Origin::Path(_)) | None => None,
+        }
+    }
+
+    /// Which repository one job wants, and which branch or tag of it.
+    pub fn wanted<'a>(&self, job: impl Into<Subject<'a>>) -> Result<Option<Wanted>, String> {
+        self.repo().map(|repo| repo.wanted(&self.context(job.into()))).transpose()
     }
 
     /// The labels that a worker must offer for one job, sorted: `arch:x86_64`. A job for `noarch` needs no arch.
@@ -110,7 +154,11 @@ impl Task {
             }
         }
         labels.extend(self.secrets.iter().map(|secret| format!("secret:{secret}/{}", self.name)));
+        if self.repo().is_some() {
+            labels.push(GIT_LABEL.to_owned());
+        }
         labels.sort();
+        labels.dedup();
         Ok(labels)
     }
 

@@ -89,7 +89,7 @@ fn the_example_is_lively_and_passes_its_own_tests() {
     for event in events() {
         for job in configuration.decide(&event, Time::default()).jobs {
             let task = configuration.task(&job.task).unwrap();
-            task.order(&job).unwrap();
+            task.check(&job).unwrap();
             task.needs(&job).unwrap();
             task.testcase(&job).unwrap();
         }

@@ -88,7 +88,7 @@ fn what_is_not_built_yet_is_refused_with_what_to_write() {
 tasks:
   a:
     run: ["true"]
-    source: { git: "https://example.org/x.git", ref: main }
+    source: { git: "git@example.org:x.git", ref: main, path: ../y }
     artifacts: ["*"]
     secrets: [key, key, "../x"]
     results: [junit, exitcode]
@@ -104,9 +104,13 @@ schedules: [{ name: nightly, cron: "0 3 * * *" }]
 pools: { big: ["mem:64"] }
 "#;
     insta::assert_snapshot!(faults(&[("all.yml", text)]), @r#"
-    all.yml:5:15: git sources are not yet supported: write { path: FOLDER } with a folder on the workers, or none
-    5 |     source: { git: "https://example.org/x.git", ref: main }
-      |               ^^^
+    all.yml:5:20: git is the address of a repository, such as https://example.org/group/name.git, ssh://git@example.org/name.git or file:///srv/name.git
+    5 |     source: { git: "git@example.org:x.git", ref: main, path: ../y }
+      |                    ^^^^^^^^^^^^^^^^^^^^^^^
+
+    all.yml:5:62: path is a folder inside the repository, such as tests/smoke: no '..', and no '/' around it
+    5 |     source: { git: "git@example.org:x.git", ref: main, path: ../y }
+      |                                                              ^^^^
 
     all.yml:6:5: artifacts are not yet supported: leave them out, and print what matters to the log
     6 |     artifacts: ["*"]

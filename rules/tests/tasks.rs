@@ -1,6 +1,7 @@
 //! From a job to what a worker is told to run.
 
 use model::lease::ResultFormat;
+use model::source::{Commit, Pin, Source};
 use model::{JobId, NewJob, Span};
 use rules::{Configuration, RetryPolicy, Task};
 use serde_json::json;
@@ -48,10 +49,10 @@ fn job(arch: &str) -> NewJob {
 fn a_task_becomes_an_order_for_one_job() {
     let configuration = configuration();
     let (task, job) = (configuration.task("full").unwrap(), job("s390x"));
-    let order = task.order(&job).unwrap();
+    let order = task.order(&job, None).unwrap();
     let last = format!("full-{}", job.key);
     assert_eq!(order.run, ["./run.sh", "a b; rm -rf /", "s390x", "f41", "7", &last]);
-    assert_eq!(order.source.as_deref(), Some("/srv/tasks/full"));
+    assert_eq!(order.source, Some(Source::Path("/srv/tasks/full".into())));
     assert_eq!((order.timeout, order.no_output_timeout), (Span::minutes(30), Some(Span::minutes(20))));
     assert_eq!((order.grace, order.exclusive, order.log_limit), (Span::seconds(5), true, 2 << 20));
     assert_eq!(order.results, [ResultFormat::ExitCode]);
@@ -70,7 +71,7 @@ fn noarch_needs_no_arch() {
 fn defaults_work() {
     let configuration = configuration();
     let (task, job) = (configuration.task("bare").unwrap(), job("noarch"));
-    let order = task.order(&job).unwrap();
+    let order = task.order(&job, None).unwrap();
     assert_eq!((order.source, order.timeout, order.grace), (None, Span::minutes(60), Span::seconds(10)));
     assert_eq!(order.results, [ResultFormat::ResultYaml, ResultFormat::ExitCode]);
     assert_eq!(task.testcase(&job).unwrap(), "bare");
@@ -94,9 +95,49 @@ fn a_job_that_a_task_cannot_run_says_why() {
     let text = "tasks: { t: { run: [\"{{ params.x }}\"], needs: { host: \"{{ params.y }}\" }, testcase: \"{{ params.z }}\" } }";
     let configuration = Configuration::parse(&[("t.yml".into(), text.into())]).unwrap();
     let (task, mut job) = (configuration.task("t").unwrap(), job("noarch"));
-    assert_eq!(task.order(&job).unwrap_err(), "cannot render argument 1 of run: params.x: field absent");
+    assert_eq!(task.check(&job).unwrap_err(), "cannot render argument 1 of run: params.x: field absent");
     job.params.insert("y".into(), json!("a b"));
     job.params.insert("z".into(), json!(["q"]));
     assert_eq!(task.needs(&job).unwrap_err(), "needs.host is 'a b', which is no label");
     assert_eq!(task.testcase(&job).unwrap_err(), "cannot render testcase: params.z is a list");
+}
+
+#[test]
+fn a_task_of_a_repository_says_what_it_wants_and_is_ordered_at_one_commit() {
+    let text = r#"
+tasks:
+  plain: { run: ["true"], source: { git: "https://example.org/plain.git" } }
+  chosen:
+    run: ["true"]
+    needs: { net: true }
+    source: { git: "https://example.org/{{ item }}.git", ref: ["{{ params.branch }}", main], path: "tests/{{ arch }}" }
+"#;
+    let configuration =
+        Configuration::parse(&[("t.yml".into(), text.into())]).unwrap_or_else(|faults| panic!("{faults}"));
+    let job = NewJob { item: "bash".into(), ..job("s390x") };
+    let (plain, chosen) = (configuration.task("plain").unwrap(), configuration.task("chosen").unwrap());
+    assert_eq!(plain.repo().unwrap().fixed(), Some("https://example.org/plain.git"));
+    assert_eq!(plain.wanted(&job).unwrap().unwrap().references, ["main"]);
+    assert_eq!(chosen.repo().unwrap().fixed(), None);
+    let wanted = chosen.wanted(&job).unwrap().unwrap();
+    assert_eq!((wanted.git.as_str(), wanted.any().as_str()), ("https://example.org/bash.git", "f41, else main"));
+    assert_eq!(chosen.needs(&job).unwrap(), ["net:true", "source:git"], "a worker without git is not asked");
+
+    let commit: Commit = "0123456789abcdef0123456789abcdef01234567".parse().unwrap();
+    let pin = Pin { reference: "f41".into(), commit: commit.clone() };
+    let Some(Source::Git(checkout)) = chosen.order(&job, Some(&pin)).unwrap().source else { panic!("it is a commit") };
+    assert_eq!((checkout.commit, checkout.path.as_deref()), (commit, Some("tests/s390x")));
+    assert_eq!(chosen.order(&job, None).unwrap_err(), "the job has no commit of its task's repository");
+    assert_eq!(chosen.check(&job), Ok(()));
+
+    for (item, why) in
+        [("../x", "source.git is 'https://example.org/../x.git', which is no address"), ("a b", "no address")]
+    {
+        let error = chosen.check(&NewJob { item: item.into(), ..job.clone() }).unwrap_err();
+        assert!(error.contains(why), "{error}");
+    }
+    let error = chosen.check(&NewJob { arch: "../..".into(), ..job.clone() }).unwrap_err();
+    assert_eq!(error, "source.path is 'tests/../..', which is no folder inside the repository");
+    let error = chosen.check(&NewJob { params: Default::default(), ..job }).unwrap_err();
+    assert_eq!(error, "cannot render source.ref: params.branch: field absent");
 }

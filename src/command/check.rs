@@ -25,6 +25,7 @@ queue    queued jobs; seconds that the oldest waits. While the system is not act
 workers  lost workers; jobs for which no connected worker is there, by label
 results  seconds since the job ended whose results wait longest; undelivered results; late reports
 mode     seconds since the system is not active; an idle with a deadline is as planned until then
+mirrors  repositories of tasks that cannot be fetched; branches that were force-pushed or deleted in the last day
 clock    seconds by which the clocks of workers and of the master are ahead of the database's
 all      all of them, a line each, the worst first
 
@@ -62,6 +63,8 @@ pub enum Name {
     Results,
     /// Whether the system is as active as it should be
     Mode,
+    /// Whether the repositories of tasks can be fetched
+    Mirrors,
     /// Whether the clocks agree
     Clock,
     /// All of them
@@ -69,7 +72,8 @@ pub enum Name {
 }
 
 impl Name {
-    const EACH: [Name; 6] = [Name::Intake, Name::Queue, Name::Workers, Name::Results, Name::Mode, Name::Clock];
+    const EACH: [Name; 7] =
+        [Name::Intake, Name::Queue, Name::Workers, Name::Results, Name::Mode, Name::Mirrors, Name::Clock];
 
     fn word(self) -> &'static str {
         match self {
@@ -78,6 +82,7 @@ impl Name {
             Name::Workers => "WORKERS",
             Name::Results => "RESULTS",
             Name::Mode => "MODE",
+            Name::Mirrors => "MIRRORS",
             Name::Clock => "CLOCK",
             Name::All => "ALL",
         }

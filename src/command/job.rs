@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use model::intake::JobAnswer;
 use model::operator::{JobDetail, JobSummary, Why};
+use model::source::JobSource;
 use model::{JobId, JobState, Outcome};
 use net::Client;
 use serde::Serialize;
@@ -284,6 +285,14 @@ impl Listed for Again {
         &[column("id", |a| a.id.to_string()), column("rerun_of", |a| a.rerun_of.to_string())];
 }
 
+/// `https://… main at 0123…, folder tests`
+fn source(source: &JobSource) -> String {
+    let JobSource { git, reference, commit, path } = source;
+    let commit = commit.as_ref().map_or_else(|| " (no commit yet)".to_owned(), |commit| format!(" at {commit}"));
+    let path = path.as_ref().map(|path| format!(", folder {path}")).unwrap_or_default();
+    format!("{git} {reference}{commit}{path}")
+}
+
 fn people(detail: &JobDetail) -> String {
     let job = &detail.job;
     let mut text = output::facts(&[
@@ -297,6 +306,7 @@ fn people(detail: &JobDetail) -> String {
         ("rule", job.rule.clone()),
         ("event", maybe(&job.event_id)),
         ("needs", detail.needs.join(", ")),
+        ("source", detail.source.as_ref().map(source).unwrap_or_default()),
         ("priority", detail.priority.to_string()),
         ("generation", detail.generation.to_string()),
         ("recorder", detail.recorder.clone()),

@@ -13,6 +13,7 @@ mod installation;
 mod ledger;
 mod site;
 mod tally;
+mod upstream;
 
 mod answers;
 mod backlog;
@@ -31,6 +32,7 @@ mod power;
 mod recorder;
 mod reference;
 mod replay;
+mod repos;
 mod restore;
 mod secrets;
 mod service;

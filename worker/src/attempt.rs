@@ -1,11 +1,12 @@
 //! One attempt from its lease to its report.
 
 use std::convert::Infallible;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use model::lease::{Lease, Report, ResultFormat};
+use model::source::Source;
 use model::{End, Span};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -23,6 +24,7 @@ use crate::parcel::{Parcel, add_note};
 use crate::process::{self, Clocks, Ending};
 use crate::results::{self, Found};
 use crate::secrets::{self, Secrets};
+use crate::sources::{Held, Sources};
 use crate::spares::Spares;
 use crate::spawner::{Order, Spawner};
 use crate::spool::Spool;
@@ -39,6 +41,7 @@ pub struct Bench {
     pub leases: Arc<Leases>,
     pub spawner: Spawner,
     pub spares: Arc<Spares>,
+    pub sources: Arc<Sources>,
     pub groups: groups::Sweeper,
     pub guardian: Arc<Guardian>,
     pub secrets: Secrets,
@@ -104,8 +107,17 @@ async fn in_workspace(bench: &Bench, id: AttemptId, lease: &Lease, view: &mut Vi
     if let Some(halt) = view.halt.borrow().clone() {
         return Outcome::of(halt.end(), halt.note(), Duration::ZERO);
     }
+    let source = tokio::select! {
+        source = source(bench, lease) => match source {
+            Ok(source) => source,
+            Err(reason) => return Outcome::not_started(reason),
+        },
+        halt = told_to_halt(&mut view.halt) => return Outcome::of(halt.end(), halt.note(), Duration::ZERO),
+    };
     let (folder, order, spares) = (bench.home.workspace(id), lease.clone(), bench.spares.clone());
-    let workspace = match blocking(move || Workspace::make(folder, &order, &spares)).await {
+    // What it is copied from stays until it is copied.
+    let make = move || Workspace::make(folder, &order, source.as_ref().map(Files::folder), &spares);
+    let workspace = match blocking(make).await {
         Ok(workspace) => workspace,
         Err(reason) => return Outcome::not_started(reason),
     };
@@ -143,6 +155,45 @@ async fn in_workspace(bench: &Bench, id: AttemptId, lease: &Lease, view: &mut Vi
         });
     }
     outcome
+}
+
+/// What a workspace is filled from.
+enum Files {
+    /// A folder that the worker was told of.
+    Here(PathBuf),
+    /// A fetched commit, or a folder of it.
+    Fetched { folder: PathBuf, _held: Held },
+}
+
+impl Files {
+    fn folder(&self) -> &Path {
+        match self {
+            Files::Here(folder) | Files::Fetched { folder, .. } => folder,
+        }
+    }
+}
+
+/// Fetches what the task's files are copied from, where that is to be fetched. The error is a reason for people.
+async fn source(bench: &Bench, lease: &Lease) -> Result<Option<Files>, String> {
+    match &lease.task.source {
+        None => Ok(None),
+        Some(Source::Path(path)) => Ok(Some(Files::Here(PathBuf::from(path)))),
+        Some(Source::Git(wanted)) => {
+            let held = bench.sources.get(wanted).await?;
+            let folder = held.folder(wanted.path.as_deref())?;
+            Ok(Some(Files::Fetched { folder, _held: held }))
+        }
+    }
+}
+
+/// Waits until it is time to stop.
+async fn told_to_halt(halt: &mut watch::Receiver<Option<Halt>>) -> Halt {
+    let told = halt.wait_for(Option::is_some).await.ok().and_then(|halt| halt.clone());
+    match told {
+        Some(halt) => halt,
+        // Nobody is there any more who could tell.
+        None => std::future::pending().await,
+    }
 }
 
 /// Runs it with the secrets that its task asks for; they are gone when its process is.

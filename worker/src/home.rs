@@ -8,6 +8,7 @@
 //! guardian   held as long as the worker's guardian lives, which is a moment longer
 //! groups/    which process groups run, so that others can end what a worker that is gone has left
 //! spares/    what ended attempts left unchanged, for the next ones
+//! sources/   commits of tasks' repositories that were fetched
 //! reports/   how attempts ended, where the master has not yet taken the report
 //! ```
 
@@ -130,6 +131,10 @@ impl Home {
 
     pub fn workspace(&self, id: AttemptId) -> PathBuf {
         self.root.join("work").join(id.to_string())
+    }
+
+    pub fn sources(&self) -> PathBuf {
+        self.root.join("sources")
     }
 
     pub fn spares(&self) -> PathBuf {

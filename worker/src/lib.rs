@@ -35,6 +35,7 @@ mod ring;
 mod run;
 mod secrets;
 mod settings;
+mod sources;
 mod spares;
 mod spawner;
 mod spool;

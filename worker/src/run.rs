@@ -1,5 +1,6 @@
 //! A worker from its start to its end.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use anyhow::Context as _;
 use model::End;
 use model::Span;
 use model::lease::{Lease, Report, Worker};
+use model::source::GIT_LABEL;
 use net::{Client, Secret};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout};
@@ -30,6 +32,7 @@ use crate::parcel::Parcel;
 use crate::renew;
 use crate::reports::Reports;
 use crate::secrets::Secrets;
+use crate::sources::{Masters, Sources};
 use crate::spares::Spares;
 use crate::spawner::Spawner;
 use crate::spool::Spool;
@@ -73,7 +76,10 @@ pub async fn run(settings: Settings, token: Secret, vigil: Vigil, stop: Stop) ->
     }
     home.clear().context("cannot clear what an earlier worker left")?;
 
-    let client = Client::new(settings.master.clone(), token).context("cannot make the client of the master")?;
+    let client = Client::new(settings.master.clone(), token.clone()).context("cannot make the client of the master")?;
+    let masters = Masters { client: client.clone(), addresses: settings.master.clone(), token };
+    let sources = Sources::open(home.sources(), settings.source_cache, masters);
+    let sources = Arc::new(sources.context("cannot make the folder of fetched commits")?);
     let gauge = Arc::new(Gauge::new(home.root(), settings.disk_reserve));
     let master = Master::new(client, presented(&settings, home.identity()?), gauge);
     let leases = Arc::new(Leases::default());
@@ -86,7 +92,18 @@ pub async fn run(settings: Settings, token: Secret, vigil: Vigil, stop: Stop) ->
     let renewal = tokio::spawn(renew::run(leases.clone(), master.clone(), see_term, alone));
     let groups = Sweeper::start(home.clone());
     let guarded = guardian.clone();
-    let bench = Arc::new(Bench { settings, home, master, leases, spawner, spares, groups, guardian: guarded, secrets });
+    let bench = Arc::new(Bench {
+        settings,
+        home,
+        master,
+        leases,
+        spawner,
+        spares,
+        sources,
+        groups,
+        guardian: guarded,
+        secrets,
+    });
     let enough = stop.graceful.child_token();
     let grace = bench.settings.until_stopped();
     let watch = tokio::spawn(watch_stop(stop.clone(), enough.clone(), bench.leases.clone(), reports.clone(), grace));
@@ -125,11 +142,17 @@ fn presented(settings: &Settings, identity: Uuid) -> Worker {
         identity: Some(identity),
         host: crate::settings::host_name(),
         slots: settings.slots,
-        labels: settings.labels.iter().cloned().chain(settings.secrets.labels()).collect(),
+        labels: offered(settings),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         clock: None,
         figures: None,
     }
+}
+
+/// The labels that it was given, those of its secrets, and one for what it finds on its machine.
+fn offered(settings: &Settings) -> BTreeSet<String> {
+    let git = git::is_installed().then(|| GIT_LABEL.to_owned());
+    settings.labels.iter().cloned().chain(settings.secrets.labels()).chain(git).collect()
 }
 
 impl Running {

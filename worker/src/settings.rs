@@ -25,6 +25,8 @@ pub struct Settings {
     pub labels: BTreeSet<String>,
     /// Its own folder: workspaces, logs on their way, reports not yet accepted. One worker a folder.
     pub dir: PathBuf,
+    /// Bytes on disk for commits of tasks' repositories that no job uses any more, so that the next one need not fetch them.
+    pub source_cache: u64,
     /// How long jobs go on while the master cannot be reached.
     pub control_loss_grace: Span,
     /// The `PATH` of a job's process.
@@ -52,6 +54,7 @@ impl Default for Settings {
             slots: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
             labels: BTreeSet::from([format!("arch:{}", machine()), "arch:noarch".to_owned()]),
             dir: PathBuf::from("/var/lib/taskotron/worker"),
+            source_cache: 2 << 30,
             control_loss_grace: Span::minutes(15),
             path: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
             environment: BTreeMap::new(),

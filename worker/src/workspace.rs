@@ -29,14 +29,14 @@ struct Seen {
 }
 
 impl Workspace {
-    /// Makes the folder and all that the process finds in it, of a spare one where that will do. The error is a reason
-    /// for people.
-    pub fn make(folder: PathBuf, lease: &Lease, spares: &Spares) -> Result<Workspace, String> {
+    /// Makes the folder and all that the process finds in it, with a copy of the folder `source` where there is one, of
+    /// a spare one where that will do. The error is a reason for people.
+    pub fn make(folder: PathBuf, lease: &Lease, source: Option<&Path>, spares: &Spares) -> Result<Workspace, String> {
         let mut workspace = Workspace { folder, made: None };
-        match workspace.fill(lease, spares) {
+        match workspace.fill(lease, source, spares) {
             Ok(()) => {
                 // A copied source is removed as a whole.
-                workspace.made = if lease.task.source.is_none() { workspace.seen() } else { None };
+                workspace.made = if source.is_none() { workspace.seen() } else { None };
                 Ok(workspace)
             }
             Err(reason) => {
@@ -86,24 +86,24 @@ impl Workspace {
         self.folder.join("event.json")
     }
 
-    fn fill(&self, lease: &Lease, spares: &Spares) -> Result<(), String> {
-        if lease.task.source.is_none() && spares.give_folder(&self.folder) {
+    fn fill(&self, lease: &Lease, source: Option<&Path>, spares: &Spares) -> Result<(), String> {
+        if source.is_none() && spares.give_folder(&self.folder) {
             return self.write_event(lease);
         }
         let failed = |what: &Path, e: io::Error| format!("cannot make {}: {e}", what.display());
         // Left by an earlier process, where it could not be removed at the start.
         remove_tree(&self.folder).map_err(|e| format!("cannot clear {}: {e}", self.folder.display()))?;
         private_folder(&self.folder).map_err(|e| failed(&self.folder, e))?;
-        if let Some(source) = &lease.task.source {
-            copy_tree(Path::new(source), &self.folder)
-                .map_err(|e| format!("cannot copy the task's source {source}: {e}"))?;
+        if let Some(source) = source {
+            copy_tree(source, &self.folder)
+                .map_err(|e| format!("cannot copy the task's source {}: {e}", source.display()))?;
             // What lies there from the author's own try is no result of this attempt.
             remove_tree(&self.results()).map_err(|e| failed(&self.results(), e))?;
         }
         for folder in [self.scratch(), self.artifacts()] {
             fs::create_dir_all(&folder).map_err(|e| failed(&folder, e))?;
         }
-        if lease.task.source.is_some() {
+        if source.is_some() {
             // One that the source brings may be a link that leads elsewhere.
             remove_tree(&self.event()).map_err(|e| failed(&self.event(), e))?;
         }
@@ -243,7 +243,7 @@ mod tests {
 
     /// What is left of a workspace in which a job did this: its inode, where it will be used again.
     fn left(spares: &Spares, folder: &Path, event: Option<&str>, job: impl FnOnce(&Workspace)) -> Option<u64> {
-        let workspace = Workspace::make(folder.to_owned(), &lease(event), spares).unwrap();
+        let workspace = Workspace::make(folder.to_owned(), &lease(event), None, spares).unwrap();
         let inode = fs::metadata(folder).unwrap().ino();
         job(&workspace);
         let aside = workspace.leave(spares).unwrap();

@@ -5,6 +5,7 @@ mod kit;
 use std::fs;
 
 use kit::{Rig, lease, lease_with, processes_of, until};
+use model::source::Source;
 use model::{End, Event, Outcome, Quota, Span};
 
 fn outcomes(report: &model::lease::Report) -> Vec<Outcome> {
@@ -41,7 +42,11 @@ async fn what_cannot_be_started_says_why() {
     assert_eq!(reason(|l| l.task.run.clear()).await, "the task's `run` is empty");
     assert!(reason(|l| l.task.run = vec!["/etc/passwd".into()]).await.contains("Permission denied"));
     assert!(reason(|l| l.item = "a\0b".into()).await.contains("nul byte"));
-    assert!(reason(|l| l.task.source = Some("/no/such".into())).await.starts_with("cannot copy the task's source"));
+    assert!(
+        reason(|l| l.task.source = Some(Source::Path("/no/such".into())))
+            .await
+            .starts_with("cannot copy the task's source")
+    );
     assert_eq!((rig.lies_in("work"), rig.lies_in("groups")), (vec![], vec![]));
 }
 
@@ -168,7 +173,7 @@ async fn a_workspace_holds_the_source_and_is_gone_afterwards() {
         .unwrap();
     fs::set_permissions(source.join("run.sh"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let job = lease_with("", |l| {
-        l.task.source = Some(source.display().to_string());
+        l.task.source = Some(Source::Path(source.display().to_string()));
         l.task.run = vec!["./run.sh".into()];
     });
     let report = rig.run(&job).await;

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::routing::get;
 use utoipa::OpenApi;
 
-use super::{log, missed, operator, read, submit, trigger, worker};
+use super::{log, mirrors, missed, operator, read, submit, trigger, worker};
 use crate::app::App;
 
 #[derive(OpenApi)]
@@ -27,6 +27,8 @@ use crate::app::App;
         operator::cancel,
         operator::rerun,
         operator::forget,
+        mirrors::list,
+        mirrors::update,
         read::status,
         read::vitals,
         read::present_mode,

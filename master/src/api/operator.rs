@@ -19,7 +19,7 @@ use crate::app::App;
 use crate::detail;
 use crate::mode;
 use crate::secrets;
-use crate::store::{self, Act, Cancel};
+use crate::store::{self, Act, Cancel, Fresh};
 use crate::tasks::Current;
 use crate::window;
 
@@ -181,12 +181,13 @@ pub async fn rerun(
     let fresh = fresh(&app, &current, job).await?;
     let act = act(&caller, "rerun", format!("job {job}"), &body.reason, Value::Null);
     let answer = app.store.rerun(job, &format!("{request}/{job}"), fresh, &act).await?;
+    app.mirrors.look_for_jobs();
     answer.map(axum::Json).ok_or_else(|| Problem::not_found(format!("there is no job {job}")).into())
 }
 
-/// A job's task as it is configured now: its version and the labels that the job needs. None where it is no more, or
-/// does not fit the job any more: then the version runs that ran before.
-pub async fn fresh(app: &App, current: &Current, job: JobId) -> Result<Option<(i64, Vec<String>)>, ApiError> {
+/// A job's task as it is configured now, and its repository as it is now. None where there is none any more, or it does
+/// not fit the job any more: then the version runs that ran before.
+pub async fn fresh(app: &App, current: &Current, job: JobId) -> Result<Option<Fresh>, ApiError> {
     let Some(parts) = app.store.job(job).await? else { return Ok(None) };
     let summary = &parts.summary;
     let Some(version) = current.tasks.get(&summary.task) else { return Ok(None) };
@@ -197,11 +198,14 @@ pub async fn fresh(app: &App, current: &Current, job: JobId) -> Result<Option<(i
         arch: &summary.arch,
         params: &parts.params,
     };
-    let fits = version.task.order(subject).is_ok() && version.task.testcase(subject).is_ok();
-    Ok(version
-        .task
-        .needs(subject)
-        .ok()
-        .filter(|_| fits)
-        .map(|needs| (version.number, secrets::left(needs, &current.secrets))))
+    if version.task.check(subject).is_err() {
+        return Ok(None);
+    }
+    let now = app.store.now().await?;
+    let (Ok(needs), Ok(source)) = (version.task.needs(subject), app.mirrors.pins(now).of(&version.task, subject))
+    else {
+        return Ok(None);
+    };
+    let needs = secrets::left(needs, &current.secrets);
+    Ok(Some(Fresh { task_version: version.number, needs, source }))
 }

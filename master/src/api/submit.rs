@@ -20,6 +20,7 @@ use super::ApiResult;
 use super::extract::Query;
 use crate::app::App;
 use crate::judge::{Origin, judge};
+use crate::mirrors::Pins;
 use crate::store::{Act, Candidate};
 use crate::tasks::Current;
 use sheet::{Line, WAITING, feed, parse, pieces};
@@ -55,7 +56,16 @@ pub async fn submit(
     };
     let (current, generation) = app.current().await?;
     let now = app.store.now().await?;
-    let desk = Desk { app: &app, caller: &caller, current: &current, generation, now, how, request };
+    let desk = Desk {
+        app: &app,
+        caller: &caller,
+        current: &current,
+        generation,
+        pins: app.mirrors.pins(now),
+        now,
+        how,
+        request,
+    };
     let (pieces, reader) = pieces();
     let (chunks, mut parsed) = mpsc::channel(WAITING);
     let parsing = tokio::task::spawn_blocking(move || parse(reader, &chunks));
@@ -87,6 +97,7 @@ struct Desk<'a> {
     caller: &'a Caller,
     current: &'a Current,
     generation: u64,
+    pins: Pins,
     now: Time,
     how: How,
     request: String,
@@ -120,7 +131,7 @@ impl Desk<'_> {
             generation: row.generation.unwrap_or(self.generation),
             event: (!row.event_id.is_empty()).then_some(row.event_id),
         };
-        judge(row.job, origin, self.current, self.now, self.app.settings.key_horizon)
+        judge(row.job, origin, self.current, &self.pins, self.now, self.app.settings.key_horizon)
     }
 
     async fn settle(&self, candidates: Vec<Candidate>) -> ApiResult<Vec<JobAnswer>> {
@@ -132,6 +143,7 @@ impl Desk<'_> {
             return Ok(answers);
         }
         let mut answers = self.app.store.submit(&candidates).await?;
+        self.app.mirrors.look_for(&candidates);
         if self.how.rerun {
             for answer in &mut answers {
                 if let JobAnswer::Exists { job, state } = answer

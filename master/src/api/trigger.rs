@@ -12,6 +12,7 @@ use super::ApiResult;
 use super::extract::Json;
 use crate::app::App;
 use crate::judge::{Origin, judge};
+use crate::mirrors::Pins;
 use crate::store::{Batch, Intake as Stored, NewEvent};
 use crate::tasks::Current;
 
@@ -34,18 +35,22 @@ pub async fn cursor(State(app): State<App>, Path(recorder): Path<String>) -> Api
 pub async fn intake(State(app): State<App>, Json(body): Json<Intake>) -> ApiResult<axum::Json<IntakeAnswer>> {
     let (current, _) = app.current().await?;
     let now = app.store.now().await?;
-    let batch = batch(body, &current, now, app.settings.key_horizon)?;
+    let batch = batch(body, &current, &app.mirrors.pins(now), now, app.settings.key_horizon)?;
     // Boxed: the compiler cannot prove the bare future to be Send for every lifetime.
     let storing: BoxFuture<'_, _> = Box::pin(app.store.intake(&batch));
     let answer = match storing.await? {
-        Stored::Stored { next, jobs } => IntakeAnswer { next, jobs },
+        Stored::Stored { next, jobs } => {
+            app.mirrors.hear(batch.events.iter().map(|event| &event.event));
+            app.mirrors.look_for(batch.events.iter().flat_map(|event| &event.jobs));
+            IntakeAnswer { next, jobs }
+        }
         Stored::Elsewhere { next } => IntakeAnswer { next, jobs: Vec::new() },
     };
     Ok(axum::Json(answer))
 }
 
 /// What was sent, with each of its jobs judged.
-fn batch(body: Intake, current: &Current, now: Time, horizon: Span) -> Result<Batch, Problem> {
+fn batch(body: Intake, current: &Current, pins: &Pins, now: Time, horizon: Span) -> Result<Batch, Problem> {
     let Intake { recorder, records, counts, generation, pair, troubles } = body;
     if recorder.is_empty() {
         return Err(Problem::bad_request("recorder is empty: it names the log that the records come from"));
@@ -54,12 +59,12 @@ fn batch(body: Intake, current: &Current, now: Time, horizon: Span) -> Result<Ba
         let (one, other) = (gap[0].seq, gap[1].seq);
         return Err(Problem::bad_request(format!("record {other} follows record {one}: there is a gap")));
     }
-    let events = records.into_iter().map(|record| event(&recorder, record, current, now, horizon)).collect();
+    let events = records.into_iter().map(|record| event(&recorder, record, current, pins, now, horizon)).collect();
     Ok(Batch { recorder, counts, generation, pair, troubles, events })
 }
 
 /// One record with each of its jobs judged: one bad job does not hold up the others.
-fn event(recorder: &str, record: Record, current: &Current, now: Time, horizon: Span) -> NewEvent {
+fn event(recorder: &str, record: Record, current: &Current, pins: &Pins, now: Time, horizon: Span) -> NewEvent {
     let origin = Origin {
         recorder: recorder.to_owned(),
         recorded_at: record.recorded_at,
@@ -72,7 +77,7 @@ fn event(recorder: &str, record: Record, current: &Current, now: Time, horizon: 
         generation: record.generation,
         matched: record.matched,
         decided: record.jobs.iter().map(|job| job.key).collect(),
-        jobs: record.jobs.into_iter().map(|job| judge(job, origin.clone(), current, now, horizon)).collect(),
+        jobs: record.jobs.into_iter().map(|job| judge(job, origin.clone(), current, pins, now, horizon)).collect(),
         event: record.event,
     }
 }

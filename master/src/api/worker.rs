@@ -106,7 +106,7 @@ async fn lease(app: &App, worker: &Worker, grant: Granted) -> ApiResult<Option<L
         params: &grant.params,
     };
     let order = match app.tasks.version(grant.task_version).await? {
-        Some(task) => task.order(subject),
+        Some(task) => task.order(subject, grant.pin.as_ref()),
         None => Err(format!("version {} of its task cannot be read", grant.task_version)),
     };
     app.gave(grant.job, grant.token.clone());

@@ -3,6 +3,7 @@
 use askama::Template;
 use model::Time;
 use model::operator::{AttemptView, JobDetail};
+use model::source::JobSource;
 use serde_json::Value;
 
 use super::parts::{Moment, Tag, event_path, readable, results_path};
@@ -31,6 +32,7 @@ pub struct Job {
     generation: u64,
     priority: i32,
     needs: Vec<String>,
+    source: Option<JobSource>,
     params: Option<String>,
     attempts: Vec<Attempt>,
     log: Option<Log>,
@@ -87,6 +89,7 @@ impl Job {
             generation: detail.generation,
             priority: detail.priority,
             needs: detail.needs.clone(),
+            source: detail.source.clone(),
             params: (!detail.params.is_empty()).then(|| format!("{:#}", Value::Object(detail.params.clone()))),
             attempts: detail.attempts_made.iter().map(|a| Attempt::new(a, log_path(a.attempt), now)).collect(),
             log: log.map(|(attempt, part)| Log {

@@ -4,6 +4,7 @@ use model::operator::{
     AttemptView, Differs, Divergence, DivergenceCounts, EventDetail, EventSummary, IntakeCounts, JobCounts, JobDetail,
     JobSummary, Mode, Status, Stop, VerdictView, Warning, WorkerCounts, WorkerState, WorkerView,
 };
+use model::source::JobSource;
 use model::{End, Event, JobId, JobState, Outcome, Span, Time};
 use serde_json::{Map, json};
 
@@ -58,6 +59,12 @@ pub fn job_detail() -> JobDetail {
         recorder: HOSTILE.into(),
         expires_at: Some(NOW.plus(Span::days(1))),
         needs: vec![HOSTILE.into()],
+        source: Some(JobSource {
+            git: HOSTILE.into(),
+            reference: HOSTILE.into(),
+            commit: "0123456789abcdef0123456789abcdef01234567".parse().ok(),
+            path: Some(HOSTILE.into()),
+        }),
         why: HOSTILE.into(),
         attempts_made: vec![attempt(1, Some(earlier(50))), attempt(2, None)],
         results_url: None,

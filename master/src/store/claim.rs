@@ -14,7 +14,7 @@ use super::moves::{EndedRow, Moves};
 use super::number::{count, small};
 use super::text::clean;
 use super::tx::{Tx, Work, on_tx, retrying};
-use super::types::{ClaimRequest, Granted, NameTaken, Served};
+use super::types::{ClaimRequest, Granted, JobPin, NameTaken, Served};
 use super::{Result, Store, Token, messages};
 
 /// How often a claim looks again that found only jobs which others were about to take.
@@ -199,6 +199,8 @@ struct Row {
     arch: String,
     params: String,
     task_version: i64,
+    source_ref: Option<String>,
+    source_commit: Option<String>,
     event_id: Option<String>,
     topic: Option<String>,
     sent_at: Option<String>,
@@ -208,8 +210,8 @@ struct Row {
 
 macro_rules! job_and_event {
     () => {
-        "j.id, j.item, j.item_type, j.arch, j.params, j.task_version, e.id AS event_id, e.topic, e.sent_at, e.source,
-         e.document"
+        "j.id, j.item, j.item_type, j.arch, j.params, j.task_version, j.source_ref, j.source_commit, e.id AS event_id,
+         e.topic, e.sent_at, e.source, e.document"
     };
 }
 
@@ -237,6 +239,10 @@ impl Row {
             item: self.item,
             item_type: self.item_type,
             arch: self.arch,
+            pin: match JobPin::read(self.source_ref, self.source_commit) {
+                Some(JobPin::At(pin)) => Some(pin),
+                Some(JobPin::Open(_)) | None => None,
+            },
             event,
         })
     }

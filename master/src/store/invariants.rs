@@ -5,7 +5,7 @@ use db::on_read;
 use super::{Result, Store};
 
 /// (what is wrong, how to count it)
-const CHECKS: [(&str, &str); 13] = [
+const CHECKS: [(&str, &str); 14] = [
     (
         "jobs are not in exactly one of waiting, queued, leases and ended",
         "SELECT count(*) FROM jobs j
@@ -41,6 +41,12 @@ const CHECKS: [(&str, &str); 13] = [
     (
         "jobs run a version of a task that there is not",
         "SELECT count(*) FROM jobs j WHERE NOT EXISTS (SELECT 1 FROM tasks t WHERE t.id = j.task_version)",
+    ),
+    (
+        "jobs wait for a commit that they have, or have none and do not wait for one",
+        "SELECT count(*) FROM jobs j LEFT JOIN waiting w ON w.job = j.seq
+         WHERE ((j.source_ref IS NOT NULL AND j.source_commit IS NULL) <> COALESCE(w.key = 'source', FALSE))
+             AND NOT EXISTS (SELECT 1 FROM ended x WHERE x.job = j.seq)",
     ),
     (
         "leases belong to workers that there are not",

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::error::corrupt;
 use super::listing::Listing;
 use super::number::{count, nat};
-use super::types::{Cursor, JobFilter, JobParts, Lookup, Place, StaleReport};
+use super::types::{Cursor, JobFilter, JobParts, JobPin, Lookup, Place, StaleReport};
 use super::{Result, Store};
 
 /// A job with what is known of it in the one table where it is, and the last of its ended attempts.
@@ -218,7 +218,7 @@ impl Store {
         let asked: Asked = on_read!(self.db(), |pool| {
             sqlx::query_as(
                 "SELECT j.priority, j.params, j.generation, j.recorder, j.recorded_at, j.expires_at, j.task_version,
-                        s.labels, j.rerun_of,
+                        s.labels, j.rerun_of, j.source_ref, j.source_commit,
                         (SELECT n.id FROM ended x JOIN jobs n ON n.seq = x.successor WHERE x.job = j.seq) AS successor
                  FROM jobs j JOIN label_sets s ON s.id = j.needs WHERE j.seq = $1",
             )
@@ -242,6 +242,7 @@ impl Store {
             task_version: asked.task_version,
             needs: serde_json::from_str(&asked.labels)
                 .map_err(|_| corrupt("label_sets", "labels", id, &asked.labels))?,
+            source: JobPin::read(asked.source_ref, asked.source_commit),
             rerun_of: asked.rerun_of.map(JobId),
         }))
     }
@@ -327,6 +328,8 @@ struct Asked {
     task_version: i64,
     labels: String,
     rerun_of: Option<Uuid>,
+    source_ref: Option<String>,
+    source_commit: Option<String>,
     successor: Option<Uuid>,
 }
 

@@ -11,10 +11,11 @@ use uuid::Uuid;
 
 use super::error::corrupt;
 use super::labels::{self, Sets};
+use super::mirrors::{NO_COMMIT, SOURCE};
 use super::number::int;
 use super::text::{clean, event_name, fits};
 use super::tx::{Tx, Work, retrying};
-use super::types::{Act, Admitted, Candidate};
+use super::types::{Act, Admitted, Candidate, Fresh, JobPin};
 use super::{Result, Store, messages};
 
 /// How much earlier a job runs for each step of its priority.
@@ -81,16 +82,11 @@ impl Store {
     }
 
     /// A new job that asks for the same again; the same `request` again gives the same job. `fresh` is the task as it
-    /// is configured now (version, labels): without it the old version runs. None: there is no such job.
-    pub async fn rerun(
-        &self,
-        job: JobId,
-        request: &str,
-        fresh: Option<(i64, Vec<String>)>,
-        act: &Act,
-    ) -> Result<Option<JobAnswer>> {
+    /// is configured now: without it the old version runs, at the old commit. None: there is no such job.
+    pub async fn rerun(&self, job: JobId, request: &str, fresh: Option<Fresh>, act: &Act) -> Result<Option<JobAnswer>> {
         let Some(old) = self.job(job).await? else { return Ok(None) };
-        let (task_version, needs) = fresh.unwrap_or((old.task_version, old.needs));
+        let Fresh { task_version, needs, source } =
+            fresh.unwrap_or(Fresh { task_version: old.task_version, needs: old.needs, source: old.source });
         let cause = format!("rerun:{request}:{job}");
         let s = old.summary;
         let candidate = Candidate::Admitted(Box::new(Admitted {
@@ -109,6 +105,7 @@ impl Store {
             },
             task_version,
             needs,
+            source,
             recorder: old.recorder,
             recorded_at: old.recorded_at,
             generation: old.generation,
@@ -220,17 +217,21 @@ async fn insert(work: &mut Work, sets: &Sets, wanted: &[Wanted<'_>]) -> Result<V
                      SELECT nextval(pg_get_serial_sequence('jobs', 'seq')), u.* FROM unnest($1::uuid[], $2::text[],
                          $3::text[], $4::text[], $5::text[], $6::text[], $7::int[], $8::int[], $9::bigint[],
                          $10::bigint[], $11::text[], $12::bigint[], $13::text[], $14::text[], $15::bigint[],
-                         $16::bigint[], $17::bigint[], $18::text[], $19::text[], $20::uuid[]) AS u (id)),
+                         $16::bigint[], $17::bigint[], $18::text[], $19::text[], $20::uuid[], $22::text[], $23::text[])
+                         AS u (id)),
                  made AS (
                      INSERT INTO jobs (seq, id, task, item, item_type, arch, rule, priority, needs, rank, task_version,
                          params, event, event_id, recorder, recorded_at, generation, expires_at, supersede_key,
-                         supersede_policy, rerun_of, created_at)
+                         supersede_policy, rerun_of, source_ref, source_commit, created_at)
                      OVERRIDING SYSTEM VALUE SELECT n.*, $21 FROM numbered n ORDER BY n.id
                      ON CONFLICT (id) DO NOTHING
-                     RETURNING seq, id, needs, rank, expires_at),
+                     RETURNING seq, id, needs, rank, expires_at, source_ref IS NOT NULL AND source_commit IS NULL AS open),
                  queue AS (
                      INSERT INTO queued (job, attempt, needs, rank, expires_at)
-                     SELECT seq, 1, needs, rank, expires_at FROM made)
+                     SELECT seq, 1, needs, rank, expires_at FROM made WHERE NOT open),
+                 wait AS (
+                     INSERT INTO waiting (job, attempt, key, reason, expires_at)
+                     SELECT seq, 1, $24, $25, expires_at FROM made WHERE open)
                  SELECT id FROM made",
             )
             .bind(all(wanted, |w| w.admitted.job.key.0))
@@ -254,6 +255,10 @@ async fn insert(work: &mut Work, sets: &Sets, wanted: &[Wanted<'_>]) -> Result<V
             .bind(all(wanted, |w| supersede(w).map(|s| s.policy.name())))
             .bind(all(wanted, |w| w.admitted.rerun_of.map(|id| id.0)))
             .bind(now)
+            .bind(all(wanted, |w| w.admitted.source.as_ref().map(|pin| clean(pin.reference()))))
+            .bind(all(wanted, |w| w.admitted.source.as_ref().and_then(JobPin::commit)))
+            .bind(SOURCE)
+            .bind(NO_COMMIT)
             .fetch_all(&mut **tx)
             .await?)
         }
@@ -283,17 +288,19 @@ async fn insert(work: &mut Work, sets: &Sets, wanted: &[Wanted<'_>]) -> Result<V
                         s.as_ref().map(|s| clean(&s.key)),
                         s.as_ref().map(|s| s.policy.name()),
                         w.admitted.rerun_of.map(|id| id.0.simple().to_string()),
+                        w.admitted.source.as_ref().map(|pin| clean(pin.reference())),
+                        w.admitted.source.as_ref().and_then(JobPin::commit),
                     ])
                 })
                 .collect();
             let made = sqlx::query(
                 "INSERT INTO jobs (id, task, item, item_type, arch, rule, priority, needs, rank, task_version,
                      params, event, event_id, recorder, recorded_at, generation, expires_at, supersede_key,
-                     supersede_policy, rerun_of, created_at)
+                     supersede_policy, rerun_of, source_ref, source_commit, created_at)
                  SELECT unhex(r.value->>0), r.value->>1, r.value->>2, r.value->>3, r.value->>4, r.value->>5,
                      r.value->>6, r.value->>7, r.value->>8, r.value->>9, r.value->>10, r.value->>11, r.value->>12,
                      r.value->>13, r.value->>14, r.value->>15, r.value->>16, r.value->>17, r.value->>18,
-                     unhex(r.value->>19), $2
+                     unhex(r.value->>19), r.value->>20, r.value->>21, $2
                  FROM json_each($1) r WHERE true
                  ON CONFLICT (id) DO NOTHING
                  RETURNING seq, id",
@@ -305,11 +312,24 @@ async fn insert(work: &mut Work, sets: &Sets, wanted: &[Wanted<'_>]) -> Result<V
             let seqs = made.iter().map(|row| row.try_get("seq")).collect::<sqlx::Result<Vec<i64>>>()?;
             sqlx::query(
                 "INSERT INTO queued (job, attempt, needs, rank, expires_at)
-                 SELECT seq, 1, needs, rank, expires_at FROM jobs WHERE seq IN (SELECT value FROM json_each($1))",
+                 SELECT seq, 1, needs, rank, expires_at FROM jobs WHERE seq IN (SELECT value FROM json_each($1))
+                     AND NOT (source_ref IS NOT NULL AND source_commit IS NULL)",
             )
             .bind(json!(seqs).to_string())
             .execute(&mut **tx)
             .await?;
+            if wanted.iter().any(|w| matches!(w.admitted.source, Some(JobPin::Open(_)))) {
+                sqlx::query(
+                    "INSERT INTO waiting (job, attempt, key, reason, expires_at)
+                     SELECT seq, 1, $2, $3, expires_at FROM jobs WHERE seq IN (SELECT value FROM json_each($1))
+                         AND source_ref IS NOT NULL AND source_commit IS NULL",
+                )
+                .bind(json!(seqs).to_string())
+                .bind(SOURCE)
+                .bind(NO_COMMIT)
+                .execute(&mut **tx)
+                .await?;
+            }
             Ok(made.iter().map(|row| row.try_get("id")).collect::<sqlx::Result<_>>()?)
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use model::intake::{JobAnswer, Pair, TriggerCounts, Trouble};
 use model::lease::Worker;
 use model::operator::{JobSummary, Mode, OnDeadline};
+use model::source::Pin;
 use model::{Arch, End, Event, Finding, JobId, JobState, NewJob, Outcome, Time};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -18,6 +19,8 @@ pub struct Admitted {
     pub task_version: i64,
     /// The labels that a worker must offer, sorted.
     pub needs: Vec<String>,
+    /// Which commit of its task's repository it runs, where it comes from one.
+    pub source: Option<JobPin>,
     /// Where and when it was recorded; a row made by hand has a recorder of its own.
     pub recorder: String,
     pub recorded_at: Time,
@@ -26,6 +29,23 @@ pub struct Admitted {
     pub event: Option<String>,
     /// The job that a person asked to run again; the key of this one was made from that request.
     pub rerun_of: Option<JobId>,
+}
+
+/// A job's task as it is configured now.
+#[derive(Clone, Debug)]
+pub struct Fresh {
+    pub task_version: i64,
+    /// The labels that a worker must offer, sorted.
+    pub needs: Vec<String>,
+    pub source: Option<JobPin>,
+}
+
+/// Which commit a job runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobPin {
+    At(Pin),
+    /// None is known that would do: the job waits. What would do, in words.
+    Open(String),
 }
 
 /// A job as it is asked for, judged by everything but the store.
@@ -99,6 +119,8 @@ pub struct Granted {
     pub item_type: String,
     pub arch: Arch,
     pub params: Map<String, Value>,
+    /// The commit of its task's repository.
+    pub pin: Option<Pin>,
     pub event: Option<Event>,
 }
 
@@ -208,6 +230,31 @@ pub struct EventFilter {
     pub with_jobs: Option<bool>,
 }
 
+impl JobPin {
+    /// From the columns `source_ref` and `source_commit`; a commit that is none counts as not known.
+    pub(super) fn read(reference: Option<String>, commit: Option<String>) -> Option<JobPin> {
+        let reference = reference?;
+        Some(match commit.and_then(|commit| commit.parse().ok()) {
+            Some(commit) => JobPin::At(Pin { reference, commit }),
+            None => JobPin::Open(reference),
+        })
+    }
+
+    pub(super) fn reference(&self) -> &str {
+        match self {
+            JobPin::At(pin) => &pin.reference,
+            JobPin::Open(wanted) => wanted,
+        }
+    }
+
+    pub(super) fn commit(&self) -> Option<&str> {
+        match self {
+            JobPin::At(pin) => Some(pin.commit.as_str()),
+            JobPin::Open(_) => None,
+        }
+    }
+}
+
 /// What is known of one job, for a page about it.
 #[derive(Clone, Debug)]
 pub struct JobParts {
@@ -223,7 +270,16 @@ pub struct JobParts {
     pub task_version: i64,
     /// The labels that a worker must offer.
     pub needs: Vec<String>,
+    pub source: Option<JobPin>,
     pub rerun_of: Option<JobId>,
+}
+
+impl JobParts {
+    /// The job as its task's templates see it.
+    pub fn subject(&self) -> rules::Subject<'_> {
+        let JobSummary { id, item, item_type, arch, .. } = &self.summary;
+        rules::Subject { job: *id, item, item_type, arch, params: &self.params }
+    }
 }
 
 /// Where a job is, with what is known there.

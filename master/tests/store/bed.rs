@@ -90,6 +90,7 @@ impl Bed {
             },
             task_version: self.task,
             needs: Vec::new(),
+            source: None,
             recorder: "by-hand".into(),
             recorded_at: Time(1_000_000),
             generation: 7,

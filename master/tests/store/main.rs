@@ -14,6 +14,7 @@ mod modes;
 mod moves;
 mod names;
 mod pairs;
+mod sources;
 mod storm;
 mod window;
 

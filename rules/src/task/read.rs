@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use model::Span;
 use model::lease::ResultFormat;
 
-use super::{NAMES, Task};
+use super::{NAMES, Task, source};
 use crate::fault::{Problems, hint};
 use crate::retry::{RetryPolicy, check_word};
 use crate::section::{self, Section};
@@ -48,7 +48,7 @@ impl Task {
         section.not_yet("artifacts", message, problems);
         Some(Task {
             name: key.name.clone(),
-            source: section.get("source").and_then(|node| source(node, problems)),
+            source: section.get("source").and_then(|node| source::read(node, problems)),
             run,
             needs: section.get("needs").map(|node| needs(node, problems)).unwrap_or_default(),
             timeout: timeout.unwrap_or(Span::minutes(60)),
@@ -67,7 +67,7 @@ impl Task {
 }
 
 /// A template that sees a job, and nothing else.
-fn of_a_job(node: &Node, what: &str, problems: &mut Problems) -> Option<Template> {
+pub(super) fn of_a_job(node: &Node, what: &str, problems: &mut Problems) -> Option<Template> {
     let template = section::template(node, what, problems)?;
     for name in template.names().iter().filter(|name| !NAMES.contains(&name.as_str())) {
         let near = hint(name, NAMES);
@@ -90,21 +90,6 @@ fn run(node: &Node, problems: &mut Problems) -> Vec<Template> {
         problems.add(first.place, "the first argument of run is the program, and it is empty");
     }
     arguments.iter().filter_map(|node| of_a_job(node, "an argument of run", problems)).collect()
-}
-
-fn source(node: &Node, problems: &mut Problems) -> Option<String> {
-    match &node.tree {
-        Tree::Null => return None,
-        Tree::Text(text) if text == "none" => return None,
-        _ => {}
-    }
-    let section = Section::open(node, "source", &["path", "git", "ref"], problems)?;
-    if section.get("git").is_some() || section.get("ref").is_some() {
-        let message = "git sources are not yet supported: write { path: FOLDER } with a folder on the workers, or none";
-        problems.add(section.key("git"), message);
-        return None;
-    }
-    section::text(section.need("path", problems)?, "path", problems)
 }
 
 fn needs(node: &Node, problems: &mut Problems) -> BTreeMap<String, Template> {

@@ -2,7 +2,7 @@
 
 use model::Time;
 use model::operator::{Mode, WorkerState, WorkerView};
-use model::vitals::Vitals;
+use model::vitals::{MirrorVitals, Vitals};
 
 use super::Name;
 use super::finding::{Finding, Measure, Severity};
@@ -29,6 +29,7 @@ pub fn judge(name: Name, vitals: &Vitals, limits: &Limits) -> Finding {
         Name::Workers => workers(vitals, limits, &mut finding),
         Name::Results => results(vitals, limits, &mut finding),
         Name::Mode => mode(vitals, limits, &mut finding),
+        Name::Mirrors => mirrors(vitals, limits, &mut finding),
         Name::Clock => clock(vitals, limits, &mut finding),
         Name::All => finding = Finding::unknown(name.word(), "it is several checks".into()),
     }
@@ -88,7 +89,8 @@ fn intake(vitals: &Vitals, limits: &Limits, finding: &mut Finding) {
             finding.say(Severity::Critical, format!("trigger {} {trouble}", trigger.recorder));
         }
     }
-    for warning in &vitals.status.warnings {
+    // A repository of tasks has a check of its own.
+    for warning in vitals.status.warnings.iter().filter(|warning| !vitals.mirrors.warnings.contains(warning)) {
         finding.say(Severity::Warning, &warning.what);
     }
     // Of several triggers the one that has waited longest: its queue may be the one that is broken.
@@ -105,6 +107,16 @@ fn intake(vitals: &Vitals, limits: &Limits, finding: &mut Finding) {
     finding.measure(figure("lag", number(behind), "", "5000", "50000"));
     let quarantined: u64 = vitals.triggers.iter().map(|trigger| trigger.quarantined).sum();
     finding.measure(figure("quarantined", number(quarantined), "c", "", ""));
+}
+
+fn mirrors(vitals: &Vitals, limits: &Limits, finding: &mut Finding) {
+    let MirrorVitals { repositories, failed, warnings } = &vitals.mirrors;
+    for warning in warnings {
+        finding.say(Severity::Warning, &warning.what);
+    }
+    let plural = if *repositories == 1 { "y" } else { "ies" };
+    finding.say(Severity::Ok, format!("{repositories} repositor{plural} of tasks"));
+    finding.measure(figure("failed", number(*failed), "", "0", "").first(limits));
 }
 
 fn queue(vitals: &Vitals, limits: &Limits, finding: &mut Finding) {
@@ -265,6 +277,7 @@ mod tests {
             oldest_result: None,
             oldest_message: None,
             stale_reports: 0,
+            mirrors: MirrorVitals { repositories: 3, failed: 0, warnings: Vec::new() },
         }
     }
 
@@ -312,6 +325,7 @@ mod tests {
                 "WORKERS OK - 2 of 2 workers connected | 'lost'=0;0;2 'connected'=2 'busy'=0 'slots'=8",
                 "RESULTS OK - 0 in the outbox, 0 late reports in 24h | 'oldest'=0s;60;600 'outbox'=0 'stale_reports'=0",
                 "MODE OK - active | 'not_active'=0s;14400;86400",
+                "MIRRORS OK - 3 repositories of tasks | 'failed'=0;0",
                 "CLOCK OK - worker w2 is 40ms behind the database, the most of 3 clocks | 'ahead'=-0.04s;-5:5",
             ]
         );
@@ -333,6 +347,18 @@ mod tests {
         let warning = Warning { what: "pair fedora: b differs".into(), since: None, look: None };
         starts("INTAKE WARNING - pair fedora: b differs, last", &|v| v.status.warnings = vec![warning.clone()]);
         starts("INTAKE UNKNOWN - no trigger has been heard from", &|v| v.triggers.clear());
+    }
+
+    #[test]
+    fn a_repository_that_cannot_be_fetched_is_a_warning_of_its_own_check_only() {
+        let warning = Warning { what: "https://h/x cannot be fetched".into(), since: None, look: None };
+        let change = |v: &mut Vitals| {
+            v.status.warnings = vec![warning.clone()];
+            v.mirrors = MirrorVitals { repositories: 1, failed: 1, warnings: vec![warning.clone()] };
+        };
+        let says = line(Name::Mirrors, change);
+        assert_eq!(says, "MIRRORS WARNING - https://h/x cannot be fetched, 1 repository of tasks | 'failed'=1;0");
+        assert!(line(Name::Intake, change).starts_with("INTAKE OK"));
     }
 
     #[test]
