@@ -51,6 +51,8 @@ pub struct Summary {
     pub refused: usize,
     /// Whether the broker could not be reached: the rest waits.
     pub unavailable: bool,
+    /// Whether there may be more that is due.
+    pub more: bool,
 }
 
 /// The way to the bus.
@@ -68,34 +70,31 @@ enum Answer {
 }
 
 impl Publisher {
-    /// Sends everything that is due.
+    /// Sends what is due, up to a batch of it: a long backlog is no reason to be away for long.
     pub async fn tick(&mut self, app: &App) -> store::Result<Summary> {
         let mut summary = Summary::default();
         let Some(to) = &app.settings.messages else { return Ok(summary) };
-        loop {
-            let due = app.store.messages_due(BATCH).await?;
-            let full = due.len() == BATCH as usize;
-            for round in rounds(due) {
-                match self.send(app, to, &round).await {
-                    Ok(answers) => self.settle(app, round, answers, &mut summary).await?,
-                    Err(fault) => {
-                        self.link = None;
-                        self.turn += 1;
-                        app.messages.set(Some(fault.to_string()), app.store.now().await?);
-                        summary.unavailable = true;
-                        return Ok(summary);
-                    }
-                }
-                // The later messages of what was refused just now wait behind it.
-                if summary.refused > 0 {
-                    break;
+        let due = app.store.messages_due(BATCH).await?;
+        let full = due.len() == BATCH as usize;
+        for round in rounds(due) {
+            match self.send(app, to, &round).await {
+                Ok(answers) => self.settle(app, round, answers, &mut summary).await?,
+                Err(fault) => {
+                    self.link = None;
+                    self.turn += 1;
+                    app.messages.set(Some(fault.to_string()), app.store.now().await?);
+                    summary.unavailable = true;
+                    return Ok(summary);
                 }
             }
-            app.messages.set(None, Time(0));
-            if !full || summary.refused > 0 {
-                return Ok(summary);
+            // The later messages of what was refused just now wait behind it.
+            if summary.refused > 0 {
+                break;
             }
         }
+        app.messages.set(None, Time(0));
+        summary.more = full;
+        Ok(summary)
     }
 
     /// Lets the connection go: another master tells the bus now.

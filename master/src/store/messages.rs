@@ -160,21 +160,34 @@ impl Store {
         retrying(async || {
             let mut work = self.begin().await?;
             let now = work.now.0;
-            let rows = on_tx!(&mut work.tx, |conn| {
-                let rows = sqlx::query(
-                    "INSERT INTO messages (job, stage, attempt, at, due_at)
-                     SELECT x.job, 'ended', 0, x.ended_at, $1 FROM announced a JOIN ended x ON x.job = a.job
-                     ORDER BY x.job",
+            // On PostgreSQL others end jobs meanwhile: what is noted is what is taken away, in one statement.
+            let rows = match &mut work.tx {
+                Tx::Pg(tx) => sqlx::query(
+                    "WITH told AS (
+                         DELETE FROM announced a USING ended x WHERE x.job = a.job RETURNING a.job, x.ended_at)
+                     INSERT INTO messages (job, stage, attempt, at, due_at)
+                     SELECT job, 'ended', 0, ended_at, $1 FROM told ORDER BY job",
                 )
                 .bind(now)
-                .execute(&mut *conn)
+                .execute(&mut **tx)
                 .await?
-                .rows_affected();
-                if rows > 0 {
-                    sqlx::query("DELETE FROM announced WHERE job IN (SELECT job FROM ended)").execute(conn).await?;
+                .rows_affected(),
+                Tx::Lite(tx) => {
+                    let rows = sqlx::query(
+                        "INSERT INTO messages (job, stage, attempt, at, due_at)
+                         SELECT x.job, 'ended', 0, x.ended_at, $1 FROM announced a JOIN ended x ON x.job = a.job
+                         ORDER BY x.job",
+                    )
+                    .bind(now)
+                    .execute(&mut **tx)
+                    .await?
+                    .rows_affected();
+                    sqlx::query("DELETE FROM announced WHERE job IN (SELECT job FROM ended)")
+                        .execute(&mut **tx)
+                        .await?;
+                    rows
                 }
-                rows
-            });
+            };
             work.commit().await?;
             Ok(rows)
         })
