@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use model::operator::Status;
+use model::operator::{Status, WorkerState, WorkerView};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+
+/// A worker, and what is told of its machine.
+type Machine = Vec<(&'static str, String)>;
 
 type Labels = Vec<(&'static str, &'static str)>;
 
@@ -27,6 +30,7 @@ pub struct Metrics {
     finished: Counter,
     delivered: Counter,
     messages: Gauge,
+    machines: Family<Machine, Gauge>,
     told: Counter,
     claims: Histogram,
 }
@@ -47,6 +51,7 @@ impl Default for Metrics {
             finished: Counter::default(),
             delivered: Counter::default(),
             messages: Gauge::default(),
+            machines: Family::default(),
             told: Counter::default(),
             claims: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
         };
@@ -68,6 +73,8 @@ impl Default for Metrics {
         registry.register("reports_accepted", "Reports that this master accepted", metrics.finished.clone());
         registry.register("results_delivered", "Results that this master delivered", metrics.delivered.clone());
         registry.register("messages", "Messages that are not yet on the bus", metrics.messages.clone());
+        let help = "How the workers' machines stand: load_percent, and bytes free";
+        registry.register("worker_machine", help, metrics.machines.clone());
         registry.register("messages_sent", "Messages that this master brought to the bus", metrics.told.clone());
         registry.register("claim_seconds", "From a claim to its leases, waiting included", metrics.claims.clone());
         metrics
@@ -95,8 +102,21 @@ impl Metrics {
         self.told.inc_by(messages as u64);
     }
 
-    /// Everything as text, with the gauges as `status` says.
-    pub fn text(&self, status: &Status) -> String {
+    /// Everything as text, with the gauges as `status` and the workers say.
+    pub fn text(&self, status: &Status, workers: &[WorkerView]) -> String {
+        self.machines.clear();
+        for worker in workers.iter().filter(|worker| worker.state != WorkerState::Lost) {
+            let Some(figures) = &worker.figures else { continue };
+            for (what, value) in [
+                ("load_percent", u64::from(figures.load_percent)),
+                ("memory_free", figures.memory_free),
+                ("disk_free", figures.disk_free),
+                ("takes_none", u64::from(figures.takes_none.is_some())),
+            ] {
+                let labels = vec![("worker", worker.name.clone()), ("what", what.to_owned())];
+                self.machines.get_or_create(&labels).set(i64::try_from(value).unwrap_or(i64::MAX));
+            }
+        }
         let set = |family: &Family<Labels, Gauge>, name, value: u64| {
             family.get_or_create(&vec![("state", name)]).set(i64::try_from(value).unwrap_or(i64::MAX));
         };

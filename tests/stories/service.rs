@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::installation::Installation;
 use crate::kit::count::text;
 use crate::kit::process::Process;
-use crate::kit::{Story, secs, until};
+use crate::kit::{Story, http, secs, until};
 use crate::site::PATIENCE;
 
 const TASKS: &str = r#"
@@ -155,6 +155,12 @@ fn a_worker_whose_disk_is_short_takes_no_jobs_and_says_why() {
     let figures = &workers["items"][0]["figures"];
     assert!(figures["memory_total"].as_u64() > Some(0) && figures["disk_total"].as_u64() > Some(0), "{workers}");
     let name = text(&workers["items"][0]["name"]);
+    let token = std::fs::read_to_string(house.site.data("operator.token")).expect("a token");
+    let metrics = http::get(&format!("{}/metrics", house.site.url())).bearer(&token).send().expect("numbers").text();
+    let line = format!("taskotron_worker_machine{{worker=\"{name}\",what=\"takes_none\"}} 1");
+    assert!(metrics.contains(&line), "{metrics}");
+    let checked = house.site.taskotron(&["check", "workers"]);
+    assert!(checked.code == Some(1) && checked.out.contains("takes no jobs: "), "{checked:?}");
     let shown = house.site.taskotron(&["worker", "show", &name]);
     assert!(shown.out.contains("takes_none") && shown.out.contains("disk_reserve"), "{shown:?}");
     assert_eq!(house.site.taskotron(&["worker", "show", "nobody"]).code, Some(2));

@@ -33,6 +33,7 @@ async fn ready(State(app): State<App>) -> Result<&'static str, Problem> {
 
 async fn metrics(State(app): State<App>) -> ApiResult<impl IntoResponse> {
     let status = status::status(&app).await?;
+    let workers = app.store.workers(app.settings.lease_term).await?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(header::CONTENT_TYPE, kind)], app.metrics.text(&status)))
+    Ok(([(header::CONTENT_TYPE, kind)], app.metrics.text(&status, &workers)))
 }

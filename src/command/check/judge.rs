@@ -154,6 +154,11 @@ fn workers(vitals: &Vitals, limits: &Limits, finding: &mut Finding) {
     if connected.is_empty() && vitals.unserved.is_empty() {
         finding.say(Severity::Warning, "no worker is connected");
     }
+    for worker in &connected {
+        if let Some(why) = worker.figures.as_ref().and_then(|figures| figures.takes_none.as_ref()) {
+            finding.say(Severity::Warning, format!("{} takes no jobs: {why}", worker.name));
+        }
+    }
     for worker in &lost {
         finding.say(Severity::Ok, format!("{} lost since {}", worker.name, worker.last_seen.to_seconds()));
     }
