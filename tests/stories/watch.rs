@@ -100,7 +100,7 @@ fn a_check_that_cannot_tell_says_so_in_time() {
     publisher.publish(&fleet.queue(0), "story.any", "m1", "{}");
     says(&fleet, "intake", 0, "INTAKE OK - last event ");
     let all = fleet.ask(&["check", "all"]);
-    assert_eq!(all.out.lines().count(), 6, "{all:?}");
+    assert_eq!(all.out.lines().count(), 7, "{all:?}");
     assert_eq!(all.code, Some(1), "there is no worker: {all:?}");
     assert!(all.out.starts_with("WORKERS WARNING - no worker is connected"), "the worst comes first: {all:?}");
 
