@@ -1,7 +1,9 @@
 //! The HTTP API, a file for each caller. Bodies are `model`'s; what is wrong is told as a problem (RFC 9457).
 
+mod artifacts;
 mod error;
 mod extract;
+mod follow;
 mod health;
 mod log;
 mod mirrors;
@@ -9,6 +11,7 @@ mod missed;
 mod openapi;
 mod operator;
 mod query;
+mod range;
 mod read;
 mod submit;
 mod trigger;
@@ -37,20 +40,25 @@ pub fn router(app: &App, tokens: &Tokens) -> Router {
     let api = Router::new()
         .merge(guard(limit(trigger::routes(), 64 * MIB), tokens, Role::Trigger))
         // A report carries every finding of its job, and the last of its log.
-        .merge(guard(limit(worker::routes(), 32 * MIB), tokens, Role::Worker))
+        .merge(guard(limit(worker::routes().merge(artifacts::of_workers()), 32 * MIB), tokens, Role::Worker))
         // A job log has no limit: it is read as it comes.
         .merge(guard(submit::routes().layer(DefaultBodyLimit::disable()), tokens, Role::Submitter))
         .merge(guard(limit(operator::routes().merge(mirrors::acts()), MIB), tokens, Role::Operator))
-        .merge(guard(
-            limit(read::routes().merge(log::routes()).merge(missed::routes()).merge(mirrors::reads()), MIB),
-            tokens,
-            Role::Reader,
-        ))
+        .merge(guard(limit(readers(), MIB), tokens, Role::Reader))
         .merge(openapi::routes())
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown);
     let git = guard(crate::mirrors::routes(), tokens, Role::Worker);
     Router::new().nest("/api/v1", api).nest("/git", git).with_state(app.clone())
+}
+
+fn readers() -> Router<App> {
+    read::routes()
+        .merge(log::routes())
+        .merge(follow::routes())
+        .merge(artifacts::of_readers())
+        .merge(missed::routes())
+        .merge(mirrors::reads())
 }
 
 async fn unknown(uri: Uri) -> Problem {

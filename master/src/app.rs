@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::artifacts::Artifacts;
 use crate::given::Given;
 use crate::logs::Logs;
 use crate::metrics::Metrics;
@@ -43,6 +44,7 @@ pub struct Inner {
     pub settings: Settings,
     pub live: watch::Receiver<Live>,
     pub logs: Logs,
+    pub artifacts: Artifacts,
     pub tasks: Tasks,
     pub mirrors: Mirrors,
     pub outbox: Health,
@@ -86,6 +88,7 @@ impl App {
             });
             Inner {
                 logs: Logs::new(&settings.data.join("logs")),
+                artifacts: Artifacts::new(store.clone(), &settings.data.join("artifacts")),
                 tasks: Tasks::new(store.clone(), settings.secrets.clone()),
                 mirrors: Mirrors::new(store.clone(), &settings.data, &settings.mirrors),
                 outbox: Health::default(),
@@ -151,6 +154,7 @@ impl App {
     pub fn gave(&self, job: JobId, token: String) {
         let now = Instant::now();
         self.given().insert(job, token, now, now + self.settings.lease_term.0);
+        self.logs.ring(job);
     }
 
     /// Remembers for another term which of these leases are held.
@@ -160,10 +164,13 @@ impl App {
         held.into_iter().for_each(|token| given.prolong(token, until));
     }
 
-    /// Forgets jobs that run no more.
+    /// Forgets jobs that run no more, and tells those who watch them.
     pub fn forget(&self, jobs: impl IntoIterator<Item = JobId>) {
         let mut given = self.given();
-        jobs.into_iter().for_each(|job| given.forget(job));
+        jobs.into_iter().for_each(|job| {
+            given.forget(job);
+            self.logs.ring(job);
+        });
     }
 
     /// The token of a lease that runs, or whose report ended its attempt; none has a right to another attempt's log.

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::messages::Publisher;
 use crate::outbox::Courier;
+use crate::retention::{Retention, Summary};
 use crate::store::Result;
 use crate::{mirrors, mode};
 
@@ -43,7 +44,8 @@ pub async fn all(app: App, stop: CancellationToken) {
         messages(app.clone(), holder.clone(), stop.clone()),
         modes(app.clone(), holder.clone(), stop.clone()),
         mirrors(app.clone(), holder.clone(), stop.clone()),
-        tidying(app, holder, stop),
+        tidying(app.clone(), holder.clone(), stop.clone()),
+        retention(app, holder, stop),
     );
 }
 
@@ -403,6 +405,30 @@ async fn tidying(app: App, holder: String, stop: CancellationToken) {
         })
         .await;
         voice.heard(did);
+        if !pause(TIDY, None, &stop).await {
+            return held.leave(&app).await;
+        }
+    }
+}
+
+async fn retention(app: App, holder: String, stop: CancellationToken) {
+    let mut held = Held::new("retention", holder);
+    let mut voice = Voice::new("retention");
+    let mut keeper = Retention::default();
+    loop {
+        // It reads and writes long files, so that it has no time limit; each may be done twice with no harm.
+        if voice.heard(held.take(&app).await) == Some(true) {
+            match keeper.tick(&app).await {
+                Ok(Summary { logs_rested: 0, logs_removed: 0, artifacts_removed: 0 }) => {}
+                Ok(done) => tracing::info!(
+                    compressed = done.logs_rested,
+                    logs = done.logs_removed,
+                    artifacts = done.artifacts_removed,
+                    "compressed logs, and removed logs and artifacts that were too old or too many"
+                ),
+                Err(error) => tracing::error!("cannot tidy up logs and artifacts; trying again and again: {error:#}"),
+            }
+        }
         if !pause(TIDY, None, &stop).await {
             return held.leave(&app).await;
         }

@@ -4,6 +4,7 @@
 
 mod api;
 mod app;
+mod artifacts;
 mod detail;
 mod duty;
 mod given;
@@ -18,6 +19,7 @@ mod next;
 mod outbox;
 mod page;
 mod pair;
+mod retention;
 #[cfg(test)]
 mod sample;
 mod secrets;

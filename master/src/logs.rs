@@ -1,29 +1,52 @@
-//! The logs of attempts, as files: `logs/ab/JOB.ATTEMPT.log`. They are what a job printed, so they are never trusted.
+//! The logs of attempts, as files: `logs/ab/JOB.ATTEMPT.log`, and `.log.zst` when they rest. They are what a job printed,
+//! so they are never trusted.
 //!
 //! A piece comes with its place. What is there already is never changed: a piece that overlaps it adds only what is
 //! new, so that sending a piece again changes nothing, and one that would leave a hole is refused with the size. What is
-//! new is written at its place: where two masters that share the folder are sent the same piece, it is there once.
+//! new is written at its place: where two masters that share the folder are sent the same piece, it is there once. A log
+//! rests when its attempt has ended, and grows no more.
+
+mod file;
+mod rest;
+mod sweep;
 
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use model::JobId;
 use tokio::fs::{self, File, OpenOptions};
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+pub use self::file::LogFile;
+pub use self::sweep::enough;
 
 /// How many logs may be written at once before two of them share a lock.
-const LOCKS: usize = 64;
+const DOORS: usize = 1024;
+
+/// How often whoever waits for more of a log looks at the file: another master may be the one that writes it.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// The folder of all logs. Cheap to clone.
 #[derive(Clone)]
 pub struct Logs {
     folder: Arc<Path>,
-    /// One writer a log: two pieces of one attempt must not both see the same end.
-    locks: Arc<[tokio::sync::Mutex<()>]>,
+    doors: Arc<[Door]>,
     /// The folders of two hex digits that are known to be there.
     made: Arc<Mutex<[bool; 256]>>,
+}
+
+/// What the logs of some jobs share.
+#[derive(Default)]
+struct Door {
+    /// One writer a log: two pieces of one attempt must not both see the same end.
+    lock: tokio::sync::Mutex<()>,
+    /// Wakes those who wait for more of a log.
+    bell: Notify,
 }
 
 /// Why a piece was not stored.
@@ -37,7 +60,7 @@ pub enum LogError {
 }
 
 /// A part of a log, and how long the whole is.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Part {
     pub start: u64,
     pub bytes: Vec<u8>,
@@ -48,7 +71,7 @@ impl Logs {
     pub fn new(folder: &Path) -> Logs {
         Logs {
             folder: folder.into(),
-            locks: (0..LOCKS).map(|_| tokio::sync::Mutex::new(())).collect(),
+            doors: (0..DOORS).map(|_| Door::default()).collect(),
             made: Arc::new(Mutex::new([false; 256])),
         }
     }
@@ -60,10 +83,13 @@ impl Logs {
 
     /// Adds a piece that begins at `offset`; answers how long the log is now.
     pub async fn append(&self, job: JobId, attempt: u32, offset: u64, bytes: &[u8]) -> Result<u64, LogError> {
-        // The digits at the end are the random ones in any version of a UUID.
-        let lock = &self.locks[usize::from(job.0.as_bytes()[15]) % LOCKS];
-        let _one_writer = lock.lock().await;
-        let file = self.open(job, attempt).await?;
+        let door = self.door(job);
+        let _one_writer = door.lock.lock().await;
+        // One that rests has all that its attempt's report was sent with.
+        if let Some(LogFile::Resting(file)) = self.open(job, attempt).await? {
+            return Ok(file.len());
+        }
+        let file = self.to_write(job, attempt).await?;
         let size = file.metadata().await?.len();
         let Some(known) = size.checked_sub(offset) else {
             return Err(LogError::Hole { size, offset });
@@ -75,10 +101,46 @@ impl Logs {
         let (file, fresh) = (file.into_std().await, fresh.to_vec());
         let grown = size + fresh.len() as u64;
         tokio::task::spawn_blocking(move || file.write_all_at(&fresh, size)).await.map_err(io::Error::other)??;
+        door.bell.notify_waiters();
         Ok(grown)
     }
 
-    async fn open(&self, job: JobId, attempt: u32) -> io::Result<File> {
+    fn door(&self, job: JobId) -> &Door {
+        // The digits at the end are the random ones in any version of a UUID.
+        let [.., a, b] = *job.0.as_bytes();
+        &self.doors[usize::from(u16::from_be_bytes([a, b])) % DOORS]
+    }
+
+    /// Wakes those who wait for more of a job's logs: something else about it has changed.
+    pub fn ring(&self, job: JobId) {
+        self.door(job).bell.notify_waiters();
+    }
+
+    /// What waits for more of a job's logs; it hears everything from now on.
+    pub fn listen(&self, job: JobId) -> Pin<Box<Notified<'_>>> {
+        let mut rung = Box::pin(self.door(job).bell.notified());
+        rung.as_mut().enable();
+        rung
+    }
+
+    /// Waits until a log is longer than `known`, or `rung`.
+    pub async fn longer(&self, job: JobId, attempt: u32, known: u64, rung: Pin<&mut Notified<'_>>) {
+        let grown = async {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                // What cannot be looked at is told by whoever reads it next.
+                if self.size(job, attempt).await.is_ok_and(|size| size.is_some_and(|size| size > known)) {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = rung => {}
+            () = grown => {}
+        }
+    }
+
+    async fn to_write(&self, job: JobId, attempt: u32) -> io::Result<File> {
         let path = self.path(job, attempt);
         let first = usize::from(job.0.as_bytes()[0]);
         let known = self.made.lock().expect("no one panics while holding it")[first];
@@ -89,40 +151,35 @@ impl Logs {
         OpenOptions::new().write(true).create(true).truncate(false).open(path).await
     }
 
+    /// A log to be read; `None` where there is none.
+    pub async fn open(&self, job: JobId, attempt: u32) -> io::Result<Option<LogFile>> {
+        let path = self.path(job, attempt);
+        tokio::task::spawn_blocking(move || LogFile::open(&path)).await.map_err(io::Error::other)?
+    }
+
     /// How long a log is; `None` where there is none.
     pub async fn size(&self, job: JobId, attempt: u32) -> io::Result<Option<u64>> {
         match fs::metadata(self.path(job, attempt)).await {
             Ok(data) => Ok(Some(data.len())),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(self.open(job, attempt).await?.map(|file| file.len())),
             Err(e) => Err(e),
         }
     }
 
     /// The bytes from `start`, at most `most` of them; `None` where there is no log.
     pub async fn read(&self, job: JobId, attempt: u32, start: u64, most: u64) -> io::Result<Option<Part>> {
-        let mut file = match File::open(self.path(job, attempt)).await {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(e),
+        let path = self.path(job, attempt);
+        let read = move || {
+            let Some(file) = LogFile::open(&path)? else { return Ok(None) };
+            let size = file.len();
+            let (start, end) = (start.min(size), size.min(start.saturating_add(most)));
+            let mut bytes = Vec::new();
+            while start + (bytes.len() as u64) < end {
+                bytes.extend(file.read(start + bytes.len() as u64, end)?);
+            }
+            Ok(Some(Part { start, bytes, size }))
         };
-        let size = file.metadata().await?.len();
-        let start = start.min(size);
-        file.seek(io::SeekFrom::Start(start)).await?;
-        let mut bytes = Vec::new();
-        file.take(most.min(size - start)).read_to_end(&mut bytes).await?;
-        Ok(Some(Part { start, bytes, size }))
-    }
-
-    /// A log as a file to be streamed from `start`, and how long it is; `None` where there is none.
-    pub async fn stream(&self, job: JobId, attempt: u32, start: u64) -> io::Result<Option<(File, u64)>> {
-        let mut file = match File::open(self.path(job, attempt)).await {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(e),
-        };
-        let size = file.metadata().await?.len();
-        file.seek(io::SeekFrom::Start(start.min(size))).await?;
-        Ok(Some((file, size)))
+        tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
     }
 
     /// The last `most` bytes of a log.

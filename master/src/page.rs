@@ -129,7 +129,8 @@ async fn job(State(app): State<App>, Path(job): Path<String>) -> PageResult {
     let detail = detail::job(&app, id).await?;
     let log = tail(&app, &detail).await?;
     let now = app.store.now().await?;
-    let page = job::Job::new(&detail, log, &app.settings.results_pages(), now);
+    let artifacts = app.store.artifacts(id).await?;
+    let page = job::Job::new(&detail, &artifacts, log, &app.settings.results_pages(), now);
     show(&page.title(), Section::Jobs, &page)
 }
 
@@ -137,6 +138,8 @@ async fn job(State(app): State<App>, Path(job): Path<String>) -> PageResult {
 async fn tail(app: &App, detail: &JobDetail) -> Result<Option<(u32, Part)>, ApiError> {
     let Some(attempt) = detail.attempts_made.last() else { return Ok(None) };
     let part = app.logs.tail(detail.job.id, attempt.attempt, TAIL).await?;
+    // One that runs may begin to print.
+    let part = part.or_else(|| attempt.finished_at.is_none().then(Part::default));
     Ok(part.map(|part| (attempt.attempt, part)))
 }
 

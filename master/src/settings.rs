@@ -40,6 +40,8 @@ pub struct Settings {
     /// What this master gives to jobs of the tasks that it names.
     pub secrets: Vault,
     pub mirrors: Mirrors,
+    pub logs: LogsKept,
+    pub artifacts: ArtifactsKept,
     pub results: Option<Results>,
     /// The bus that is told of jobs; without it none is.
     pub messages: Option<Messages>,
@@ -55,6 +57,40 @@ pub struct Resume {
     pub max_backlog: u64,
     /// How many jobs of the backlog are let go a minute; 0 is all at once.
     pub rate: u32,
+}
+
+/// `[master.logs]`: what is kept of the logs of ended attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogsKept {
+    /// One that was last written longer ago is removed.
+    pub keep: Span,
+    /// One that was last written longer ago is compressed.
+    pub compress_after: Span,
+}
+
+impl Default for LogsKept {
+    fn default() -> LogsKept {
+        LogsKept { keep: Span::days(180), compress_after: Span::minutes(5) }
+    }
+}
+
+/// `[master.artifacts]`: what is kept of the files that jobs leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ArtifactsKept {
+    /// One that was stored longer ago is removed.
+    pub keep: Span,
+    /// Bytes of all of them: the oldest are removed while there are more.
+    pub space: u64,
+    /// Bytes of one file: a larger one is not taken.
+    pub largest: u64,
+}
+
+impl Default for ArtifactsKept {
+    fn default() -> ArtifactsKept {
+        ArtifactsKept { keep: Span::days(30), space: 50 << 30, largest: 1 << 30 }
+    }
 }
 
 /// `[master.mirrors]`: the repositories of tasks, which this master fetches and workers get from it.
@@ -101,6 +137,8 @@ impl Default for Settings {
             resume: Resume::default(),
             secrets: Vault::default(),
             mirrors: Mirrors::default(),
+            logs: LogsKept::default(),
+            artifacts: ArtifactsKept::default(),
             results: None,
             messages: None,
             results_pages: None,

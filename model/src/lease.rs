@@ -145,6 +145,12 @@ pub struct TaskOrder {
     /// The secrets that it is to find in `TASKOTRON_SECRETS`, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
+    /// Patterns of paths in the workspace: files that are kept.
+    #[serde(default)]
+    pub artifacts: Vec<String>,
+    /// Bytes of such files that are kept of one attempt.
+    #[serde(default)]
+    pub artifact_limit: u64,
 }
 
 /// A way in which a job says what it found.

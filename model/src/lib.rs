@@ -2,6 +2,7 @@
 //!
 //! Nothing here reads a file, a clock or a socket: everything is a value or a pure function of values.
 
+mod artifact;
 mod canonical;
 mod event;
 pub mod intake;
@@ -17,6 +18,7 @@ mod span;
 mod time;
 pub mod vitals;
 
+pub use artifact::{Artifact, ArtifactPiece, ArtifactStored, is_artifact_name};
 pub use canonical::canonical;
 pub use event::{Content, Event};
 pub use job::{Arch, JobId, JobState, NOARCH, NewJob, Policy, Supersede};

@@ -283,6 +283,12 @@ pub struct JobSummary {
     pub finished_at: Option<Time>,
 }
 
+/// The header that says of which attempt a log is, where it is followed.
+pub const LOG_ATTEMPT: &str = "log-attempt";
+
+/// The header that says whether more of a log may come: `true` or `false`.
+pub const LOG_MORE: &str = "log-more";
+
 /// `GET /api/v1/jobs/ID`
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct JobDetail {

@@ -1,8 +1,9 @@
 //! The common look of all pages: the shell around them, the stylesheet, the script that keeps them live, and the headers
 //! that keep hostile text harmless.
 //!
-//! The script is thirty lines of our own and not a library: all that is live here is "fetch this page again and
-//! exchange the parts that say so", which needs neither `eval` nor inline styles, so the policy can forbid both.
+//! The scripts are our own and not a library: all that is live here is "fetch this page again and exchange the parts that
+//! say so" and "print what a log has got since", which need neither `eval` nor inline styles, so the policy can forbid
+//! both.
 
 use std::sync::LazyLock;
 
@@ -66,6 +67,14 @@ static SCRIPT: Asset = Asset {
     name: LazyLock::new(|| SCRIPT.hashed()),
 };
 
+static LOG: Asset = Asset {
+    stem: "log",
+    ending: "js",
+    kind: "text/javascript; charset=utf-8",
+    body: include_str!("assets/log.js"),
+    name: LazyLock::new(|| LOG.hashed()),
+};
+
 static ICON: Asset = Asset {
     stem: "icon",
     ending: "svg",
@@ -90,7 +99,7 @@ impl Asset {
 ///
 /// An element with an `id` and `data-live` is exchanged for its newer self every two seconds.
 pub fn shell(title: &str, section: Section, body: &str) -> Html<String> {
-    let (style, script, icon) = (&*STYLE.name, &*SCRIPT.name, &*ICON.name);
+    let (style, script, log, icon) = (&*STYLE.name, &*SCRIPT.name, &*LOG.name, &*ICON.name);
     let links: String = NAVIGATION
         .iter()
         .map(|(place, path, name)| {
@@ -106,7 +115,8 @@ pub fn shell(title: &str, section: Section, body: &str) -> Html<String> {
          <title>{title} · Taskotron</title>\n\
          <link rel=\"icon\" href=\"/assets/{icon}\">\n\
          <link rel=\"stylesheet\" href=\"/assets/{style}\">\n\
-         <script src=\"/assets/{script}\" defer></script>\n</head>\n<body>\n\
+         <script src=\"/assets/{script}\" defer></script>\n\
+         <script src=\"/assets/{log}\" defer></script>\n</head>\n<body>\n\
          <header><a class=\"brand\" href=\"/\">Taskotron</a><nav>{links}</nav></header>\n\
          <main>\n{body}\n</main>\n</body>\n</html>\n"
     ))
@@ -134,7 +144,7 @@ pub fn assets<S: Clone + Send + Sync + 'static>() -> Router<S> {
 }
 
 async fn asset(Path(name): Path<String>) -> Response {
-    let Some(asset) = [&STYLE, &SCRIPT, &ICON].into_iter().find(|asset| asset.is_meant_by(&name)) else {
+    let Some(asset) = [&STYLE, &SCRIPT, &LOG, &ICON].into_iter().find(|asset| asset.is_meant_by(&name)) else {
         return Problem::not_found(format!("there is no file '{name}' here")).into_response();
     };
     // While masters of two versions serve, a page may ask for the other's file: it gets this one, and keeps it not.

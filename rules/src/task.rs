@@ -36,6 +36,11 @@ pub struct Task {
     exclusive: bool,
     results: Vec<ResultFormat>,
     log_limit: u64,
+    /// None in the definition of a task that was stored before there were any.
+    #[serde(default)]
+    artifacts: Vec<String>,
+    #[serde(default)]
+    artifact_limit: u64,
     testcase: Option<Template>,
     priority: i32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -97,6 +102,8 @@ impl Task {
             results: self.results.clone(),
             log_limit: self.log_limit,
             secrets: self.secrets.clone(),
+            artifacts: self.artifacts.clone(),
+            artifact_limit: self.artifact_limit,
         })
     }
 

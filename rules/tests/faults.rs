@@ -112,10 +112,6 @@ pools: { big: ["mem:64"] }
     5 |     source: { git: "git@example.org:x.git", ref: main, path: ../y }
       |                                                              ^^^^
 
-    all.yml:6:5: artifacts are not yet supported: leave them out, and print what matters to the log
-    6 |     artifacts: ["*"]
-      |     ^^^^^^^^^
-
     all.yml:7:20: secret 'key' is asked for twice
     7 |     secrets: [key, key, "../x"]
       |                    ^^^

@@ -141,3 +141,27 @@ tasks:
     let error = chosen.check(&NewJob { params: Default::default(), ..job }).unwrap_err();
     assert_eq!(error, "cannot render source.ref: params.branch: field absent");
 }
+
+#[test]
+fn artifacts_are_patterns_of_paths_in_the_workspace() {
+    let order = |more: &str| {
+        let text = format!("tasks:\n  full: {{ run: ['true'], {more} }}\n");
+        let configuration = Configuration::parse(&[("tasks.yml".into(), text)]);
+        configuration
+            .map(|known| known.task("full").unwrap().order(&job("noarch"), None).unwrap())
+            .map_err(|e| e.to_string())
+    };
+    let kept = |more: &str| order(more).map(|order| (order.artifacts, order.artifact_limit));
+    assert_eq!(kept("priority: 1"), Ok((vec!["artifacts/**".to_owned()], 1 << 30)));
+    assert_eq!(kept("artifacts: []"), Ok((Vec::new(), 1 << 30)));
+    let some = kept("artifacts: ['*.log', 'out/**/*.xml'], limits: { artifacts: 3MiB }");
+    assert_eq!(some, Ok((vec!["*.log".to_owned(), "out/**/*.xml".to_owned()], 3 << 20)));
+    for (pattern, fault) in [
+        ("/etc/*", "leads out of the workspace"),
+        ("a/../../b", "leads out of the workspace"),
+        ("a[b", "is no pattern: unclosed character class"),
+    ] {
+        let said = order(&format!("artifacts: ['{pattern}']")).unwrap_err();
+        assert!(said.contains(fault), "{pattern}: {said}");
+    }
+}

@@ -127,5 +127,5 @@ fn people(detail: &EventDetail) -> String {
         text.push('\n');
     }
     let body = serde_json::to_string_pretty(&event.body).unwrap_or_default();
-    text + &super::terminal::harmless_log(body.as_bytes())
+    text + &super::terminal::harmless_lines(&body)
 }

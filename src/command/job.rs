@@ -1,6 +1,8 @@
 //! `taskotron job`: looks at jobs and their logs, and changes their course.
 
-use std::io::{IsTerminal as _, Write as _};
+mod artifacts;
+mod log;
+
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -16,7 +18,7 @@ use crate::exit::{Exit, Failure};
 
 use super::output::{Column, Listed, Listing, column, maybe, wide};
 use super::question::path;
-use super::terminal::{harmless, harmless_log};
+use super::terminal::harmless;
 use super::{Session, output, question};
 
 /// How often a job that is watched is looked at.
@@ -29,7 +31,9 @@ pub enum Job {
     /// Show one job, with its attempts
     Show(Named),
     /// Print a job's log
-    Log(Log),
+    Log(log::Log),
+    /// List the files that a job left, or fetch them
+    Artifacts(artifacts::Artifacts),
     /// Why a job is where it is, in one sentence
     Why(Named),
     /// Wait until a job has ended; 0 when it passed
@@ -85,18 +89,6 @@ pub struct List {
     outcome: Option<Outcome>,
 }
 
-#[derive(Args, Debug)]
-pub struct Log {
-    #[command(flatten)]
-    job: Named,
-    /// The log of this attempt instead of the last
-    #[arg(long, value_name = "N")]
-    attempt: Option<u32>,
-    /// Go on printing until the job has ended
-    #[arg(short, long)]
-    follow: bool,
-}
-
 fn outcome(text: &str) -> Result<Outcome, String> {
     Outcome::parse(text).ok_or_else(|| format!("it is one of {}", Outcome::ALL.map(Outcome::name).join(", ")))
 }
@@ -131,6 +123,7 @@ impl Job {
                 Ok(Exit::Reached)
             }
             Job::Log(log) => log.run(&client).await,
+            Job::Artifacts(artifacts) => artifacts.run(session, &client).await,
             Job::Why(job) => {
                 let why: Why = client.get(&path(&["why", "job", &job.id], &[])).await?;
                 output::one(session.format, &why, reasons)?;
@@ -193,51 +186,6 @@ impl Named {
             }
             tokio::time::sleep(LOOK).await;
         }
-    }
-}
-
-impl Log {
-    async fn run(self, client: &Client) -> anyhow::Result<Exit> {
-        let follow = async {
-            let mut at = 0;
-            loop {
-                // Looked at before the log, so that nothing printed before the end is missed.
-                let ended = !self.follow || self.job.detail(client).await?.job.state.is_end();
-                let printed = self.print_from(client, at).await?;
-                at += printed;
-                if ended && (printed == 0 || !self.follow) {
-                    return Ok(Exit::Reached);
-                }
-                if printed == 0 {
-                    tokio::time::sleep(LOOK).await;
-                }
-            }
-        };
-        tokio::select! {
-            done = follow => done,
-            _ = tokio::signal::ctrl_c() => Ok(Exit::Detached),
-        }
-    }
-
-    /// Prints what there is from a place on, and returns how many bytes that was.
-    async fn print_from(&self, client: &Client, offset: u64) -> anyhow::Result<u64> {
-        let query: Vec<_> = self.attempt.map(|n| ("attempt", n.to_string())).into_iter().collect();
-        let Some(mut response) = client.get_part(&path(&["jobs", &self.job.id, "log"], &query), offset).await? else {
-            return Ok(0);
-        };
-        let mut out = std::io::stdout();
-        let mut printed = 0;
-        let broken = |e: reqwest::Error| Failure::error(Exit::CannotTell, format!("the log broke off: {e}"));
-        while let Some(bytes) = response.chunk().await.map_err(broken)? {
-            printed += bytes.len() as u64;
-            if out.is_terminal() {
-                out.write_all(harmless_log(&bytes).as_bytes())?;
-            } else {
-                out.write_all(&bytes)?;
-            }
-        }
-        out.flush()?;
-        Ok(printed)
     }
 }
 

@@ -16,6 +16,7 @@ mod tally;
 mod upstream;
 
 mod answers;
+mod artifacts;
 mod backlog;
 mod bus;
 mod clocks;
@@ -23,6 +24,7 @@ mod half_open;
 mod intake;
 mod kill;
 mod leases;
+mod live;
 mod masters;
 mod messages;
 mod names;

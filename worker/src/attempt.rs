@@ -11,6 +11,7 @@ use model::{End, Span};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::artifacts::{self, Artifact, Wanted};
 use crate::groups;
 use crate::guardian::Guardian;
 use crate::halt::Halt;
@@ -53,11 +54,13 @@ struct Outcome {
     found: Found,
     /// How long there was a process.
     ran: Duration,
+    /// What was set aside of what it left.
+    artifacts: Vec<Artifact>,
 }
 
 impl Outcome {
     fn of(end: End, note: Option<String>, ran: Duration) -> Outcome {
-        Outcome { end, found: Found { findings: Vec::new(), note }, ran }
+        Outcome { end, found: Found { findings: Vec::new(), note }, ran, artifacts: Vec::new() }
     }
 
     fn not_started(reason: String) -> Outcome {
@@ -78,7 +81,7 @@ pub async fn work(bench: &Bench, lease: Lease, mut view: View) -> Parcel {
         never = upload.live() => match never {},
     };
     bench.guardian.over(id);
-    let Outcome { end, found, ran } = outcome;
+    let Outcome { end, found, ran, artifacts } = outcome;
     tracing::debug!("ended: {end}");
     let ran = Span(ran);
     let log_size = log.len();
@@ -91,7 +94,7 @@ pub async fn work(bench: &Bench, lease: Lease, mut view: View) -> Parcel {
         add_note(&mut report, &format!("the log ends early: {why}"));
         sent = log_size;
     }
-    Parcel::new(id, report, log, sent)
+    Parcel::new(id, report, log, sent, artifacts)
 }
 
 /// Sees that a task that must never overlap ends before its lease; the guardian does, where we cannot.
@@ -130,10 +133,19 @@ async fn in_workspace(bench: &Bench, id: AttemptId, lease: &Lease, view: &mut Vi
         let _ = swept.await;
     }
     let (formats, log, spares) = (lease.task.results.clone(), log.clone(), bench.spares.clone());
+    let wanted = Wanted { patterns: lease.task.artifacts.clone(), limit: lease.task.artifact_limit };
+    let kept = bench.home.artifacts(id);
     let (outcome, aside) = blocking(move || {
         log.close();
         let outcome = match ending {
-            Ok((ending, ran)) => outcome(ending, ran, &formats, &workspace),
+            Ok((ending, ran)) => {
+                let leaves = leaves_something(&ending);
+                let mut outcome = outcome(ending, ran, &formats, &workspace);
+                if leaves {
+                    keep(&mut outcome, &workspace, &wanted, &kept);
+                }
+                outcome
+            }
             Err(reason) => Outcome::not_started(reason),
         };
         let aside = workspace.leave(&spares).unwrap_or_else(|e| {
@@ -258,11 +270,33 @@ async fn run(
     }
 }
 
+/// Whether what a job left is of use: not where it is only handed back.
+fn leaves_something(ending: &Ending) -> bool {
+    match ending {
+        Ending::Itself(_) | Ending::Quota(_) => true,
+        Ending::Halted(halt) => halt.end() == End::Cancelled,
+        Ending::Mute(_) => false,
+    }
+}
+
+/// Sets aside what the task wants kept.
+fn keep(outcome: &mut Outcome, workspace: &Workspace, wanted: &Wanted, into: &Path) {
+    let (artifacts, left) = artifacts::set_aside(&workspace.folder, wanted, into);
+    outcome.artifacts = artifacts;
+    let note = &mut outcome.found.note;
+    if let Some(left) = left {
+        *note = Some(note.take().map_or_else(|| left.clone(), |note| format!("{note}; {left}")));
+    }
+}
+
 fn outcome(ending: Ending, ran: Duration, formats: &[ResultFormat], workspace: &Workspace) -> Outcome {
     match ending {
-        Ending::Itself(Status::Exited(code)) => {
-            Outcome { end: End::Exited { code }, found: results::of(formats, &workspace.results(), code), ran }
-        }
+        Ending::Itself(Status::Exited(code)) => Outcome {
+            end: End::Exited { code },
+            found: results::of(formats, &workspace.results(), code),
+            ran,
+            artifacts: Vec::new(),
+        },
         Ending::Itself(Status::Signalled(signal)) => Outcome::of(End::Signalled { signal }, None, ran),
         Ending::Quota(quota) => Outcome::of(End::TimedOut { quota }, None, ran),
         Ending::Halted(halt) => Outcome::of(halt.end(), halt.note(), ran),

@@ -9,6 +9,7 @@
 //! groups/    which process groups run, so that others can end what a worker that is gone has left
 //! spares/    what ended attempts left unchanged, for the next ones
 //! sources/   commits of tasks' repositories that were fetched
+//! artifacts/ files that ended attempts have left, until the master has them
 //! reports/   how attempts ended, where the master has not yet taken the report
 //! ```
 
@@ -57,7 +58,7 @@ impl std::str::FromStr for AttemptId {
 impl Home {
     /// Makes what is missing of the folder and locks it; fails while another worker has it.
     pub fn open(dir: &Path) -> anyhow::Result<Home> {
-        for part in ["work", "logs", "groups", "reports"] {
+        for part in ["work", "logs", "groups", "artifacts", "reports"] {
             let path = dir.join(part);
             fs::create_dir_all(&path).with_context(|| format!("cannot make the folder {}", path.display()))?;
         }
@@ -105,7 +106,7 @@ impl Home {
         Ok(identity)
     }
 
-    /// Removes what an earlier worker left: workspaces, and logs without a report that waits to be sent.
+    /// Removes what an earlier worker left: workspaces, and logs and artifacts without a report that waits to be sent.
     pub fn clear(&self) -> io::Result<()> {
         for entry in fs::read_dir(self.workspaces())? {
             let path = entry?.path();
@@ -114,11 +115,13 @@ impl Home {
             }
         }
         let kept = self.attempts_in("reports")?;
-        for entry in fs::read_dir(self.root.join("logs"))? {
-            let entry = entry?;
-            let owner: Option<AttemptId> = entry.file_name().to_str().and_then(|name| name.parse().ok());
-            if owner.is_none_or(|id| kept.binary_search(&id).is_err()) {
-                fs::remove_file(entry.path())?;
+        for part in ["logs", "artifacts"] {
+            for entry in fs::read_dir(self.root.join(part))? {
+                let entry = entry?;
+                let owner: Option<AttemptId> = entry.file_name().to_str().and_then(|name| name.parse().ok());
+                if owner.is_none_or(|id| kept.binary_search(&id).is_err()) {
+                    remove_tree(&entry.path())?;
+                }
             }
         }
         Ok(())
@@ -143,6 +146,10 @@ impl Home {
 
     pub fn log(&self, id: AttemptId) -> PathBuf {
         self.root.join("logs").join(id.to_string())
+    }
+
+    pub fn artifacts(&self, id: AttemptId) -> PathBuf {
+        self.root.join("artifacts").join(id.to_string())
     }
 
     pub fn group(&self, id: AttemptId) -> PathBuf {

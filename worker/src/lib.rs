@@ -9,6 +9,7 @@
 //! what it prints, `upload` sends that, and `renew` keeps its lease; `reports` delivers its `parcel`. Beside the worker
 //! stands its `guardian`, a process that keeps `vigil`: it ends jobs that the worker no longer can.
 
+mod artifacts;
 mod attempt;
 mod boot;
 mod claim;

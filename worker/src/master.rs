@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::Span;
 use model::lease::{Claim, Claimed, Finish, Finished, LEASE_TOKEN, LogStored, Renew, Renewed, Report, Worker};
+use model::{ArtifactPiece, ArtifactStored, Span};
 use net::{Client, ClientError};
 use uuid::Uuid;
 
@@ -62,5 +62,21 @@ impl Master {
 
     pub async fn log(&self, token: &str, offset: u64, bytes: Bytes) -> Result<LogStored, ClientError> {
         self.client.put_bytes(&format!("/api/v1/log?offset={offset}"), &[(LEASE_TOKEN, token)], bytes).await
+    }
+
+    pub async fn artifact(
+        &self,
+        token: &str,
+        piece: &ArtifactPiece,
+        bytes: Bytes,
+    ) -> Result<ArtifactStored, ClientError> {
+        let ArtifactPiece { name, size, sha256, offset } = piece;
+        let query = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("name", name)
+            .append_pair("size", &size.to_string())
+            .append_pair("sha256", sha256)
+            .append_pair("offset", &offset.to_string())
+            .finish();
+        self.client.put_bytes(&format!("/api/v1/artifact?{query}"), &[(LEASE_TOKEN, token)], bytes).await
     }
 }

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use model::lease::{LogPart, Report};
 use serde::{Deserialize, Serialize};
 
+use crate::artifacts::{self, Artifact};
 use crate::home::{AttemptId, Home};
 use crate::log::Log;
 use crate::spool::Spool;
@@ -26,20 +27,24 @@ pub struct Parcel {
     pub log: Arc<Log>,
     /// How much of the log the master has.
     pub sent: u64,
+    /// Files that go ahead of it.
+    pub artifacts: Vec<Artifact>,
     /// Whether it lies on disk, so that the next worker sends it if this one does not.
     kept: bool,
 }
 
-/// A parcel as it lies in `reports/`; the log is beside it in `logs/`, where it has one.
+/// A parcel as it lies in `reports/`; the log is beside it in `logs/`, where it has one, and files in `artifacts/`.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     report: Report,
     sent: u64,
+    #[serde(default)]
+    artifacts: Vec<Artifact>,
 }
 
 impl Parcel {
-    pub fn new(id: AttemptId, report: Report, log: Arc<Log>, sent: u64) -> Parcel {
-        Parcel { id, report, log, sent, kept: false }
+    pub fn new(id: AttemptId, report: Report, log: Arc<Log>, sent: u64, artifacts: Vec<Artifact>) -> Parcel {
+        Parcel { id, report, log, sent, artifacts, kept: false }
     }
 
     /// How much of the log was not yet sent.
@@ -82,7 +87,11 @@ impl Parcel {
         if self.log.len() > 0 {
             self.log.keep()?;
         }
-        let json = serde_json::to_vec(&Kept { report: self.report.clone(), sent: self.sent })?;
+        let json = serde_json::to_vec(&Kept {
+            report: self.report.clone(),
+            sent: self.sent,
+            artifacts: self.artifacts.clone(),
+        })?;
         let path = home.report(self.id);
         // Under another name first: a report is there whole or not at all.
         let draft = PathBuf::from(format!("{}.draft", path.display()));
@@ -99,12 +108,18 @@ impl Parcel {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Spool::new(home.log(id)),
             other => other.with_context(|| format!("cannot read {}", home.log(id).display()))?,
         };
-        Ok(Parcel { id, report: kept.report, log: Arc::new(Log::left(spool)), sent: kept.sent, kept: true })
+        let Kept { report, sent, artifacts } = kept;
+        Ok(Parcel { id, report, log: Arc::new(Log::left(spool)), sent, artifacts, kept: true })
     }
 
     /// Removes what is on disk of it: the master has it.
     pub fn delivered(self, home: &Home) {
         self.log.remove();
+        if !self.artifacts.is_empty()
+            && let Err(e) = artifacts::remove(&home.artifacts(self.id))
+        {
+            tracing::warn!(job.id = %self.id.job, attempt = self.id.attempt, "cannot remove artifacts that were sent: {e}");
+        }
         if self.kept
             && let Err(e) = fs::remove_file(home.report(self.id))
         {

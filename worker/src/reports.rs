@@ -10,10 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use model::Span;
 use model::lease::Receipt;
 use net::{Backoff, ClientError};
 use tokio::sync::{mpsc, watch};
 
+use crate::artifacts;
 use crate::home::Home;
 use crate::leases::Leases;
 use crate::master::Master;
@@ -40,6 +42,8 @@ struct Courier {
     home: Arc<Home>,
     master: Master,
     leases: Arc<Leases>,
+    /// How long a report waits for the artifacts of its job.
+    artifacts_within: Span,
     /// Reports handed in and not yet taken by the master.
     unsent: watch::Sender<usize>,
     /// Whether a report goes to disk before it is tried: while the master is away, and before the worker ends.
@@ -48,10 +52,15 @@ struct Courier {
 
 impl Reports {
     /// Starts to deliver, and begins with what an earlier worker left: it counts as unsent from here on.
-    pub fn start(home: Arc<Home>, master: Master, leases: Arc<Leases>) -> anyhow::Result<Reports> {
+    pub fn start(
+        home: Arc<Home>,
+        master: Master,
+        leases: Arc<Leases>,
+        artifacts_within: Span,
+    ) -> anyhow::Result<Reports> {
         let (queue, parcels) = mpsc::unbounded_channel();
-        let courier =
-            Arc::new(Courier { home, master, leases, unsent: watch::Sender::new(0), careful: AtomicBool::new(false) });
+        let (unsent, careful) = (watch::Sender::new(0), AtomicBool::new(false));
+        let courier = Arc::new(Courier { home, master, leases, artifacts_within, unsent, careful });
         let reports = Reports { queue, courier };
         for id in reports.courier.home.attempts_in("reports")? {
             match Parcel::left(&reports.courier.home, id) {
@@ -72,11 +81,12 @@ impl Reports {
             parcel.keep(&self.courier.home);
         }
         self.courier.unsent.send_modify(|n| *n += 1);
-        if parcel.unsent() <= TRAVELS_ALONG {
+        if parcel.unsent() <= TRAVELS_ALONG && parcel.artifacts.is_empty() {
             self.post(parcel);
         } else {
             let this = self.clone();
             tokio::spawn(async move {
+                let parcel = this.courier.send_artifacts_ahead(parcel).await;
                 let parcel = this.courier.send_log_ahead(parcel).await;
                 this.post(parcel);
             });
@@ -230,6 +240,23 @@ impl Courier {
         }
         self.leases.release(&parcel.report.token);
         self.unsent.send_modify(|n| *n -= 1);
+    }
+
+    /// Sends the files that a job left, as far as there is time for.
+    async fn send_artifacts_ahead(&self, mut parcel: Parcel) -> Parcel {
+        if parcel.artifacts.is_empty() {
+            return parcel;
+        }
+        // They may take long, and the next worker goes on with them.
+        parcel.keep(&self.home);
+        let folder = self.home.artifacts(parcel.id);
+        let (token, within) = (&parcel.report.token, self.artifacts_within.0);
+        let left = artifacts::send(&self.master, token, &folder, &parcel.artifacts, within).await;
+        if let Some(left) = left {
+            tracing::warn!(job.id = %parcel.id.job, attempt = parcel.id.attempt, "{left}");
+            add_note(&mut parcel.report, &left);
+        }
+        parcel
     }
 
     /// Sends so much of a long log that the rest can travel with the report.

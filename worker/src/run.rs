@@ -83,7 +83,7 @@ pub async fn run(settings: Settings, token: Secret, vigil: Vigil, stop: Stop) ->
     let gauge = Arc::new(Gauge::new(home.root(), settings.disk_reserve));
     let master = Master::new(client, presented(&settings, home.identity()?), gauge);
     let leases = Arc::new(Leases::default());
-    let reports = Reports::start(home.clone(), master.clone(), leases.clone())?;
+    let reports = Reports::start(home.clone(), master.clone(), leases.clone(), settings.artifacts_within)?;
     let spares = Arc::new(Spares::new(home.spares()).context("cannot make the folder of spares")?);
     let secrets = Secrets::open(&home).context("cannot make the folder of secrets")?;
     let spawner = Spawner::new(spares.clone()).context("cannot start the thread that starts processes")?;
@@ -314,7 +314,7 @@ async fn work(
         let (end, ran) = (End::HandedBack, Span::default());
         let ended_at = Some(net::clock::now());
         let report = Report { token, end, ran, ended_at, findings: Vec::new(), note, log_size: 0, log: None };
-        Parcel::new(id, report, Arc::new(Log::new(Spool::new(bench.home.log(id)), 0)), 0)
+        Parcel::new(id, report, Arc::new(Log::left(Spool::new(bench.home.log(id)))), 0, Vec::new())
     });
     reports.hand_in(parcel);
     drop(slot);

@@ -29,6 +29,8 @@ pub struct Settings {
     pub source_cache: u64,
     /// How long jobs go on while the master cannot be reached.
     pub control_loss_grace: Span,
+    /// How long the report of an ended job waits for the files that the job left to be sent.
+    pub artifacts_within: Span,
     /// The `PATH` of a job's process.
     pub path: String,
     /// Further variables for every job's process. The names that Taskotron gives itself win.
@@ -56,6 +58,7 @@ impl Default for Settings {
             dir: PathBuf::from("/var/lib/taskotron/worker"),
             source_cache: 2 << 30,
             control_loss_grace: Span::minutes(15),
+            artifacts_within: Span::minutes(15),
             path: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
             environment: BTreeMap::new(),
             disk_reserve: 100 << 20,

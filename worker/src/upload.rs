@@ -14,8 +14,12 @@ use crate::master::Master;
 /// Bytes in one request at most.
 const PIECE: usize = 256 * 1024;
 
-/// How long output gathers before it is sent.
-const GATHER: Duration = Duration::from_millis(250);
+/// How long output gathers before it is sent: what most jobs print then travels with their report, and whoever watches
+/// sees a line soon enough.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// How soon a piece is tried again at first.
+const AGAIN: Duration = Duration::from_millis(250);
 
 /// Requests with a piece of log at once, over all jobs: bounds the memory that they take.
 static PIECES: Semaphore = Semaphore::const_new(4);
@@ -47,7 +51,7 @@ impl Upload {
 
     /// Sends while the job runs; never returns, and may be dropped at any moment.
     pub async fn live(&mut self) -> Infallible {
-        let mut backoff = net::Backoff::new(GATHER, Duration::from_secs(10));
+        let mut backoff = net::Backoff::new(AGAIN, Duration::from_secs(5));
         loop {
             self.log.more().await;
             sleep(GATHER).await;

@@ -226,6 +226,8 @@ mod tests {
             results: Vec::new(),
             log_limit: 0,
             secrets: Vec::new(),
+            artifacts: Vec::new(),
+            artifact_limit: 0,
         };
         Lease {
             job: JobId::of("1", "t", "i", "x", "noarch"),

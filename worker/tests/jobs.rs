@@ -4,7 +4,7 @@ mod kit;
 
 use std::fs;
 
-use kit::{Rig, lease, lease_with, processes_of, until};
+use kit::{Master, Rig, lease, lease_with, processes_of, until};
 use model::source::Source;
 use model::{End, Event, Outcome, Quota, Span};
 
@@ -212,4 +212,18 @@ async fn a_log_beyond_its_limit_keeps_both_ends_and_states_the_cut() {
     let lost: usize = cut.split(' ').nth(1).unwrap().parse().unwrap();
     assert_eq!(log.len() - cut.len() - 2 + lost, whole);
     until("the log is only with the master", || rig.lies_in("logs").is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_report_does_not_wait_for_ever_for_files_that_do_not_arrive() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::with(Master::start().await, dir, |settings| settings.artifacts_within = Span::millis(300));
+    let script = "echo x >$TASKOTRON_ARTIFACTS/a; ln -s a $TASKOTRON_ARTIFACTS/b";
+    let lease = lease_with(script, |lease| lease.task.artifacts = vec!["artifacts/**".to_owned()]);
+    let report = rig.run(&lease).await;
+    assert_eq!((outcomes(&report), report.end), (vec![Outcome::Passed], End::Exited { code: 0 }));
+    let want = "artifacts that are not kept: artifacts/b (is a link); \
+                artifacts that are not kept: artifacts/a (it was not sent within 300ms)";
+    assert_eq!(report.note.unwrap(), want);
+    until("nothing is left", || rig.lies_in("artifacts").is_empty() && rig.lies_in("reports").is_empty()).await;
 }

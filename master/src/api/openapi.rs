@@ -4,7 +4,7 @@ use axum::Router;
 use axum::routing::get;
 use utoipa::OpenApi;
 
-use super::{log, mirrors, missed, operator, read, submit, trigger, worker};
+use super::{artifacts, follow, log, mirrors, missed, operator, read, submit, trigger, worker};
 use crate::app::App;
 
 #[derive(OpenApi)]
@@ -21,6 +21,7 @@ use crate::app::App;
         worker::renew,
         worker::finish,
         worker::log,
+        artifacts::store,
         submit::submit,
         operator::idle,
         operator::resume,
@@ -35,6 +36,9 @@ use crate::app::App;
         read::jobs,
         read::job,
         log::log,
+        follow::follow,
+        artifacts::list,
+        artifacts::artifact,
         read::events,
         read::event,
         read::divergences,

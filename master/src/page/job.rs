@@ -1,12 +1,12 @@
 //! One job: where it stands and why, its attempts, its log, and where it came from.
 
 use askama::Template;
-use model::Time;
 use model::operator::{AttemptView, JobDetail};
 use model::source::JobSource;
+use model::{Artifact, Time};
 use serde_json::Value;
 
-use super::parts::{Moment, Tag, event_path, readable, results_path};
+use super::parts::{Moment, Tag, artifact_path, event_path, readable, results_path};
 use crate::logs::Part;
 
 #[derive(Template)]
@@ -35,6 +35,7 @@ pub struct Job {
     source: Option<JobSource>,
     params: Option<String>,
     attempts: Vec<Attempt>,
+    artifacts: Vec<File>,
     log: Option<Log>,
     results: String,
 }
@@ -54,18 +55,35 @@ struct Attempt {
     log_size: u64,
 }
 
+/// A file that an attempt left.
+struct File {
+    name: String,
+    path: String,
+    attempt: u32,
+    size: u64,
+    removed: Option<Moment>,
+}
+
 /// The end of a log, as text.
 struct Log {
     attempt: u32,
     text: String,
     path: String,
+    /// Where its newer self comes from.
+    follow: String,
     /// How many bytes stand before what is shown.
     before: u64,
 }
 
 impl Job {
     /// `log` is the end of the newest attempt's; `results_base` is where the results store's pages are, empty here.
-    pub fn new(detail: &JobDetail, log: Option<(u32, Part)>, results_base: &str, now: Time) -> Job {
+    pub fn new(
+        detail: &JobDetail,
+        artifacts: &[Artifact],
+        log: Option<(u32, Part)>,
+        results_base: &str,
+        now: Time,
+    ) -> Job {
         let job = &detail.job;
         let moment = |at| Moment { at, now };
         let log_path = |attempt: u32| format!("/api/v1/jobs/{}/log?attempt={attempt}", job.id);
@@ -92,10 +110,21 @@ impl Job {
             source: detail.source.clone(),
             params: (!detail.params.is_empty()).then(|| format!("{:#}", Value::Object(detail.params.clone()))),
             attempts: detail.attempts_made.iter().map(|a| Attempt::new(a, log_path(a.attempt), now)).collect(),
+            artifacts: artifacts
+                .iter()
+                .map(|artifact| File {
+                    name: artifact.name.clone(),
+                    path: artifact_path(job.id, artifact),
+                    attempt: artifact.attempt,
+                    size: artifact.size,
+                    removed: artifact.removed_at.map(moment),
+                })
+                .collect(),
             log: log.map(|(attempt, part)| Log {
                 attempt,
                 text: readable(&part.bytes),
                 path: log_path(attempt),
+                follow: format!("/api/v1/jobs/{}/log/follow?attempt={attempt}", job.id),
                 before: part.start,
             }),
             results: results_path(results_base, &job.item, &job.item_type),
@@ -129,6 +158,6 @@ impl super::Sample for Job {
     fn sample() -> Job {
         use super::sample;
         let part = Part { start: 10, bytes: b"<script>alert(1)</script>\x1b[0m\n".to_vec(), size: 40 };
-        Job::new(&sample::job_detail(), Some((2, part)), "", sample::NOW)
+        Job::new(&sample::job_detail(), &sample::artifacts(), Some((2, part)), "", sample::NOW)
     }
 }

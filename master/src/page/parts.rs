@@ -4,12 +4,14 @@
 //! that the templates escape.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use askama::filters::HtmlSafe;
 use model::lease::Figures;
 use model::operator::{EventSummary, JobSummary, WorkerView};
-use model::{JobId, JobState, Outcome, Time};
+use model::{Artifact, JobId, JobState, Outcome, Time};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use regex::Regex;
 
 /// What stands in a path or a query as it is.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -203,11 +205,29 @@ fn machine(figures: &Figures) -> String {
     )
 }
 
-/// Bytes that a job printed, as text for a page: what is no UTF-8 is replaced, and so are control characters.
+/// The address of a file that a job left.
+pub fn artifact_path(job: JobId, artifact: &Artifact) -> String {
+    let name: Vec<_> = artifact.name.split('/').map(encoded).collect();
+    format!("/api/v1/jobs/{job}/artifacts/{}?attempt={}", name.join("/"), artifact.attempt)
+}
+
+/// A colour or another escape sequence, up to its end or as much as there is of it (ECMA-48 5.4 and 8.3.89).
+static SEQUENCE: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"\x1b(\[[0-?]*[ -/]*[@-~]?|\][^\x07\x1b]*(\x07|\x1b\\)?|[^\[\]])?").expect("a constant expression")
+});
+
+/// Bytes that a job printed, as text for a page: without what would steer a terminal, and of a line that was printed
+/// over itself, as progress is, the last. What is no UTF-8 is replaced, and so are control characters.
 pub fn readable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
+    let text = SEQUENCE.replace_all(&text, "");
+    let last = |line: &str| {
+        let line = line.trim_end_matches('\r');
+        line.rsplit('\r').next().unwrap_or(line).to_owned()
+    };
+    let text: Vec<_> = text.split('\n').map(last).collect();
     let plain = |c: char| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c };
-    text.replace("\r\n", "\n").chars().map(plain).collect()
+    text.join("\n").chars().map(plain).collect()
 }
 
 #[cfg(test)]
@@ -240,6 +260,9 @@ mod tests {
 
     #[test]
     fn what_a_job_prints_cannot_steer_a_terminal_or_a_page() {
-        assert_eq!(readable(b"a\x1b[31mb\r\n\xff\tc"), "a\u{fffd}[31mb\n\u{fffd}\tc");
+        assert_eq!(
+            readable(b"a\x1b[31mb\x1b[2J\x1b]0;title\x07\r\n1%\r99%\n\xff\tc\x07\x1b["),
+            "ab\n99%\n\u{fffd}\tc\u{fffd}"
+        );
     }
 }

@@ -5,7 +5,7 @@ use model::operator::{
     JobSummary, Mode, Status, Stop, VerdictView, Warning, WorkerCounts, WorkerState, WorkerView,
 };
 use model::source::JobSource;
-use model::{End, Event, JobId, JobState, Outcome, Span, Time};
+use model::{Artifact, End, Event, JobId, JobState, Outcome, Span, Time};
 use serde_json::{Map, json};
 
 pub const NOW: Time = Time(1_700_000_000_000_000);
@@ -69,6 +69,18 @@ pub fn job_detail() -> JobDetail {
         attempts_made: vec![attempt(1, Some(earlier(50))), attempt(2, None)],
         results_url: None,
     }
+}
+
+pub fn artifacts() -> Vec<Artifact> {
+    let artifact = |removed_at| Artifact {
+        attempt: 1,
+        name: HOSTILE.into(),
+        size: 40,
+        sha256: HOSTILE.into(),
+        stored_at: earlier(40),
+        removed_at,
+    };
+    vec![artifact(None), artifact(Some(earlier(10)))]
 }
 
 pub fn event_summary() -> EventSummary {

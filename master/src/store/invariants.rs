@@ -5,7 +5,12 @@ use db::on_read;
 use super::{Result, Store};
 
 /// (what is wrong, how to count it)
-const CHECKS: [(&str, &str); 14] = [
+const CHECKS: [(&str, &str); 15] = [
+    (
+        "artifacts are kept whose bytes are not",
+        "SELECT count(*) FROM artifacts a
+         WHERE a.removed_at IS NULL AND NOT EXISTS (SELECT 1 FROM blobs b WHERE b.sha256 = a.sha256)",
+    ),
     (
         "jobs are not in exactly one of waiting, queued, leases and ended",
         "SELECT count(*) FROM jobs j

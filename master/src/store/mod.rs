@@ -4,6 +4,7 @@
 //! is in: `waiting`, `queued`, `leases` or `ended`. Nothing here decides what a job's end means (the caller's `decide`
 //! does), and nothing here talks to anyone but the database.
 
+mod artifacts;
 mod audit;
 mod bell;
 mod cancel;
@@ -49,6 +50,7 @@ use tokio::sync::watch;
 use self::bell::Bell;
 use self::labels::LabelSets;
 
+pub use self::artifacts::{GiveUp, Kept, Stored};
 pub use self::error::{Error, Result};
 pub use self::lane::plan;
 pub use self::messages::{Announced, Message, Stage, Untold};

@@ -1,10 +1,12 @@
 //! Keeping leases.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use model::Span;
+use db::on_read;
 use model::lease::{Hold, Worker};
+use model::{JobId, Span};
 use serde_json::json;
+use uuid::Uuid;
 
 use super::number::small;
 use super::tx::{Tx, Work, on_tx, retrying};
@@ -31,6 +33,14 @@ impl Store {
             Some(Some(reason)) => Hold::Cancel { reason: reason.clone() },
         };
         Ok(parsed.iter().map(answer).collect())
+    }
+
+    /// All jobs that run.
+    pub async fn running(&self) -> Result<BTreeSet<JobId>> {
+        let jobs: Vec<Uuid> = on_read!(self.db(), |pool| {
+            sqlx::query_scalar("SELECT j.id FROM leases l JOIN jobs j ON j.seq = l.job").fetch_all(pool).await?
+        });
+        Ok(jobs.into_iter().map(JobId).collect())
     }
 
     /// Every lease holds for one full term from now: to be called at boot, before anything is expired, since nobody

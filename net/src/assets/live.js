@@ -12,11 +12,15 @@ function exchange(old, fresh) {
   const open = [...old.querySelectorAll("details[open][id]")].map((d) => d.id);
   const log = old.querySelector(".tail");
   const scroll = log && { top: log.scrollTop, end: log.scrollTop + log.clientHeight >= log.scrollHeight - 8 };
+  // What is followed is newer here than on the page.
+  const followed = new Map([...fresh.querySelectorAll("[data-follow]")].map((f) => [f.dataset.follow, f]));
+  for (const kept of old.querySelectorAll("[data-follow]")) followed.get(kept.dataset.follow)?.replaceWith(kept);
   old.replaceChildren(...fresh.childNodes);
   if (!fresh.hasAttribute("data-live")) old.removeAttribute("data-live");
   for (const id of open) document.getElementById(id)?.setAttribute("open", "");
   const tail = old.querySelector(".tail");
   if (tail && scroll) tail.scrollTop = scroll.end ? tail.scrollHeight : scroll.top;
+  document.dispatchEvent(new Event("exchanged"));
 }
 
 async function refresh() {

@@ -30,8 +30,9 @@ const KEYS: [&str; 15] = [
     "priority",
 ];
 
-/// Bytes of log that are kept where a task says nothing.
+/// Bytes of log, and of artifacts, that are kept where a task says nothing.
 const LOG_LIMIT: u64 = 50 << 20;
+const ARTIFACT_LIMIT: u64 = 1 << 30;
 
 impl Task {
     pub(crate) fn read(key: &Key, node: &Node, problems: &mut Problems) -> Option<Task> {
@@ -44,8 +45,7 @@ impl Task {
         let (timeout, no_output_timeout, grace) = (span("timeout"), span("no_output_timeout"), span("grace"));
         let mut flag = |key| section.get(key).and_then(|node| section::boolean(node, key, problems)).unwrap_or(false);
         let (interruptible, exclusive) = (flag("interruptible"), flag("exclusive"));
-        let message = "artifacts are not yet supported: leave them out, and print what matters to the log";
-        section.not_yet("artifacts", message, problems);
+        let (log_limit, artifact_limit) = section.get("limits").map(|node| limits(node, problems)).unwrap_or_default();
         Some(Task {
             name: key.name.clone(),
             source: section.get("source").and_then(|node| source::read(node, problems)),
@@ -58,7 +58,9 @@ impl Task {
             interruptible,
             exclusive,
             results: section.get("results").map_or_else(default_results, |node| results(node, problems)),
-            log_limit: section.get("limits").and_then(|node| limits(node, problems)).unwrap_or(LOG_LIMIT),
+            log_limit: log_limit.unwrap_or(LOG_LIMIT),
+            artifacts: section.get("artifacts").map_or_else(default_artifacts, |node| artifacts(node, problems)),
+            artifact_limit: artifact_limit.unwrap_or(ARTIFACT_LIMIT),
             testcase: section.get("testcase").and_then(|node| of_a_job(node, "testcase", problems)),
             secrets: section.get("secrets").map(|node| secrets(&key.name, node, problems)).unwrap_or_default(),
             priority: section.get("priority").and_then(|n| section::integer(n, "priority", problems)).unwrap_or(0),
@@ -192,11 +194,40 @@ fn results(node: &Node, problems: &mut Problems) -> Vec<ResultFormat> {
     formats
 }
 
-fn limits(node: &Node, problems: &mut Problems) -> Option<u64> {
-    let section = Section::open(node, "limits", &["log", "memory", "cpus", "files"], problems)?;
+fn default_artifacts() -> Vec<String> {
+    vec!["artifacts/**".to_owned()]
+}
+
+/// Patterns of paths in the workspace; an empty list keeps nothing.
+fn artifacts(node: &Node, problems: &mut Problems) -> Vec<String> {
+    if matches!(&node.tree, Tree::List(list) if list.is_empty()) {
+        return Vec::new();
+    }
+    let mut patterns = Vec::new();
+    for node in section::list(node, "artifacts", problems).unwrap_or_default() {
+        let Some(pattern) = section::text(node, "a pattern of artifacts", problems) else { continue };
+        if pattern.starts_with('/') || pattern.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            let message = format!("'{pattern}' leads out of the workspace: write a path in it, as in artifacts/**");
+            problems.add(node.place, message);
+        } else if let Err(error) = globset::Glob::new(&pattern) {
+            problems.add(node.place, format!("'{pattern}' is no pattern: {}", error.kind()));
+        } else {
+            patterns.push(pattern);
+        }
+    }
+    patterns
+}
+
+/// Bytes of log, and of artifacts.
+fn limits(node: &Node, problems: &mut Problems) -> (Option<u64>, Option<u64>) {
+    let Some(section) = Section::open(node, "limits", &["log", "artifacts", "memory", "cpus", "files"], problems)
+    else {
+        return (None, None);
+    };
     for key in ["memory", "cpus", "files"] {
         let message = format!("limits.{key} is not yet supported: leave it out, and limit the worker's own service");
         section.not_yet(key, &message, problems);
     }
-    section.get("log").and_then(|node| section::size(node, "limits.log", problems))
+    let mut size = |key, what| section.get(key).and_then(|node| section::size(node, what, problems));
+    (size("log", "limits.log"), size("artifacts", "limits.artifacts"))
 }

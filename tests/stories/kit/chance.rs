@@ -33,6 +33,14 @@ impl Chance {
         &all[self.below(all.len())]
     }
 
+    /// So many bytes, of every kind.
+    pub fn bytes(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes: Vec<u8> =
+            std::iter::repeat_with(|| self.next().to_le_bytes()).take(length / 8 + 1).flatten().collect();
+        bytes.truncate(length);
+        bytes
+    }
+
     /// Brings them into any order.
     pub fn shuffle<T>(&mut self, all: &mut [T]) {
         for i in (1..all.len()).rev() {

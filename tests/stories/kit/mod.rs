@@ -4,6 +4,7 @@
 
 #![allow(dead_code, reason = "the kit is whole; each story takes what it needs")]
 
+pub mod browser;
 pub mod chance;
 pub mod count;
 pub mod http;

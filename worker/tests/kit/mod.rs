@@ -77,6 +77,8 @@ impl Master {
             .route("/api/v1/renew", post(renew))
             .route("/api/v1/finish", post(finish))
             .route("/api/v1/log", put(log))
+            // Another day.
+            .route("/api/v1/artifact", put(async || unavailable()))
             .layer(DefaultBodyLimit::max(4 << 20))
             .with_state(master.clone());
         tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
@@ -269,6 +271,8 @@ pub fn lease(script: &str) -> Lease {
             results: vec![ResultFormat::ResultYaml, ResultFormat::ExitCode],
             log_limit: 10 << 20,
             secrets: Vec::new(),
+            artifacts: Vec::new(),
+            artifact_limit: 10 << 20,
         },
         item: "foo-1-1.fc41".to_owned(),
         item_type: "koji_build".to_owned(),
