@@ -121,6 +121,28 @@ impl fmt::Debug for Sealed {
     }
 }
 
+/// `GET /api/v1/jobs/{job}/order`: what a worker gets for a job, without the right to it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct JobOrder {
+    pub job: JobId,
+    pub task: TaskOrder,
+    pub item: String,
+    pub item_type: String,
+    pub arch: Arch,
+    #[schema(value_type = Object)]
+    pub params: Map<String, Value>,
+    #[serde(default)]
+    pub event: Option<Event>,
+}
+
+impl JobOrder {
+    /// A lease for it, by whoever may give one.
+    pub fn lease(self, attempt: u32, token: String) -> Lease {
+        let JobOrder { job, task, item, item_type, arch, params, event } = self;
+        Lease { job, attempt, token, task, item, item_type, arch, params, event, secrets: BTreeMap::new() }
+    }
+}
+
 /// A task as a worker runs it: every template is text by now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TaskOrder {
@@ -140,6 +162,9 @@ pub struct TaskOrder {
     pub exclusive: bool,
     /// Where to look for results, in this order: the first that is present counts.
     pub results: Vec<ResultFormat>,
+    /// What its results are called, and what comes before the names of single cases.
+    #[serde(default)]
+    pub testcase: String,
     /// Bytes of log that are kept.
     pub log_limit: u64,
     /// The secrets that it is to find in `TASKOTRON_SECRETS`, by name.
@@ -153,12 +178,22 @@ pub struct TaskOrder {
     pub artifact_limit: u64,
 }
 
-/// A way in which a job says what it found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+/// A way in which a job says what it found. Patterns are relative to its working folder: `*` within a name, `**` over
+/// folders.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum ResultFormat {
     /// `results.yml`: Taskotron's ResultYAML.
     #[serde(rename = "results.yml")]
     ResultYaml,
+    /// JUnit's XML, in files of these patterns.
+    #[serde(rename = "junit")]
+    Junit(Vec<String>),
+    /// TAP 13 or 14, in files of these patterns.
+    #[serde(rename = "tap")]
+    Tap(Vec<String>),
+    /// The `results.yaml` of tmt's execute step, in files of these patterns.
+    #[serde(rename = "tmt")]
+    Tmt(Vec<String>),
     /// 0 is PASSED, anything else FAILED.
     #[serde(rename = "exit_code")]
     ExitCode,

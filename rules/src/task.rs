@@ -1,9 +1,10 @@
 //! A task: what to run, where it may run, and what its end means.
 
+mod form;
 mod read;
 mod source;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::lease::{ResultFormat, TaskOrder};
 use model::source::{GIT_LABEL, Pin, Source};
@@ -45,6 +46,19 @@ pub struct Task {
     priority: i32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     secrets: Vec<String>,
+    // Left out where it is empty: so the versions of tasks that are stored stay what they are.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    publish: BTreeSet<Stage>,
+}
+
+/// What is published of a job before it has results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// QUEUED, when it is accepted.
+    Queued,
+    /// RUNNING, when a worker gets it.
+    Running,
 }
 
 /// What a task's templates see of a job.
@@ -90,7 +104,8 @@ impl Task {
     /// What a worker gets for one job: every template is text by now. A task from a repository needs the commit that
     /// the job was pinned to.
     pub fn order<'a>(&self, job: impl Into<Subject<'a>>, pin: Option<&Pin>) -> Result<TaskOrder, String> {
-        let context = self.context(job.into());
+        let job = job.into();
+        let context = self.context(job);
         Ok(TaskOrder {
             name: self.name.clone(),
             run: self.arguments(&context)?,
@@ -100,6 +115,7 @@ impl Task {
             grace: self.grace,
             exclusive: self.exclusive,
             results: self.results.clone(),
+            testcase: self.testcase(job)?,
             log_limit: self.log_limit,
             secrets: self.secrets.clone(),
             artifacts: self.artifacts.clone(),
@@ -193,6 +209,16 @@ impl Task {
     /// Whether two attempts must never overlap.
     pub fn exclusive(&self) -> bool {
         self.exclusive
+    }
+
+    /// Whether its jobs say that they are there before they have results.
+    pub fn publishes_any(&self) -> bool {
+        !self.publish.is_empty()
+    }
+
+    /// Whether its jobs say this of themselves.
+    pub fn publishes(&self, stage: Stage) -> bool {
+        self.publish.contains(&stage)
     }
 
     /// The priority of its jobs where no rule says one.

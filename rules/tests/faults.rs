@@ -83,6 +83,37 @@ rules:
 }
 
 #[test]
+fn a_pattern_of_result_files_stays_in_the_working_folder() {
+    let text = r#"
+tasks:
+  a:
+    run: ["true"]
+    results: [{ junit: ["/etc/*.xml", "a/../b", "[", "out/*.xml"] }, { exit_code: x }, { tap: a, tmt: b }]
+"#;
+    insta::assert_snapshot!(faults(&[("all.yml", text)]), @r#"
+    all.yml:5:25: '/etc/*.xml' is no pattern of files: it is relative to the working folder, and stays in it
+    5 |     results: [{ junit: ["/etc/*.xml", "a/../b", "[", "out/*.xml"] }, { exit_code: x }, { tap: a, tmt: b }]
+      |                         ^^^^^^^^^^^^
+
+    all.yml:5:39: 'a/../b' is no pattern of files: it is relative to the working folder, and stays in it
+    5 |     results: [{ junit: ["/etc/*.xml", "a/../b", "[", "out/*.xml"] }, { exit_code: x }, { tap: a, tmt: b }]
+      |                                       ^^^^^^^^
+
+    all.yml:5:49: '[' is no pattern of files: Pattern syntax error near position 0: invalid range pattern
+    5 |     results: [{ junit: ["/etc/*.xml", "a/../b", "[", "out/*.xml"] }, { exit_code: x }, { tap: a, tmt: b }]
+      |                                                 ^^^
+
+    all.yml:5:83: exit_code has no files to name: write only exit_code
+    5 |     results: [{ junit: ["/etc/*.xml", "a/../b", "[", "out/*.xml"] }, { exit_code: x }, { tap: a, tmt: b }]
+      |                                                                                   ^
+
+    all.yml:5:88: a result format with files is a mapping of one key: { junit: PATTERN }
+    5 |     results: [{ junit: ["/etc/*.xml", "a/../b", "[", "out/*.xml"] }, { exit_code: x }, { tap: a, tmt: b }]
+      |                                                                                        ^
+    "#);
+}
+
+#[test]
 fn what_is_not_built_yet_is_refused_with_what_to_write() {
     let text = r#"
 tasks:
@@ -120,11 +151,7 @@ pools: { big: ["mem:64"] }
     7 |     secrets: [key, key, "../x"]
       |                         ^^^^^^
 
-    all.yml:8:15: junit is not yet supported: write results.yml or exit_code
-    8 |     results: [junit, exitcode]
-      |               ^^^^^
-
-    all.yml:8:22: unknown result format 'exitcode': the formats are results.yml and exit_code; did you mean 'exit_code'?
+    all.yml:8:22: unknown result format 'exitcode': the formats are results.yml, junit, tap, tmt, exit_code; did you mean 'exit_code'?
     8 |     results: [junit, exitcode]
       |                      ^^^^^^^^
 

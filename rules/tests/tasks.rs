@@ -18,7 +18,7 @@ tasks:
     retry: { on: [lost, exit:75], attempts: 2, delay: 0s }
     interruptible: true
     exclusive: true
-    results: [exit_code]
+    results: [results.yml, { junit: "out/*.xml" }, tap, { tmt: [a.yaml, b.yaml] }, exit_code]
     limits: { log: 2MiB }
     testcase: "dist.full.{{ item_type }}"
     priority: -2
@@ -55,7 +55,16 @@ fn a_task_becomes_an_order_for_one_job() {
     assert_eq!(order.source, Some(Source::Path("/srv/tasks/full".into())));
     assert_eq!((order.timeout, order.no_output_timeout), (Span::minutes(30), Some(Span::minutes(20))));
     assert_eq!((order.grace, order.exclusive, order.log_limit), (Span::seconds(5), true, 2 << 20));
-    assert_eq!(order.results, [ResultFormat::ExitCode]);
+    let files = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let formats = [
+        ResultFormat::ResultYaml,
+        ResultFormat::Junit(files(&["out/*.xml"])),
+        ResultFormat::Tap(files(&["results.tap"])),
+        ResultFormat::Tmt(files(&["a.yaml", "b.yaml"])),
+        ResultFormat::ExitCode,
+    ];
+    assert_eq!(order.results, formats);
+    assert_eq!(order.testcase, "dist.full.koji_build");
     assert_eq!(task.needs(&job).unwrap(), ["arch:s390x", "disk:20", "net:true"]);
     assert_eq!(task.testcase(&job).unwrap(), "dist.full.koji_build");
     assert!(task.interruptible() && task.exclusive());

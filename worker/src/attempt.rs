@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::lease::{Lease, Report, ResultFormat};
+use anyhow::Context as _;
+use model::lease::{Lease, Report, TaskOrder};
 use model::source::Source;
 use model::{End, Span};
 use tokio::sync::watch;
@@ -38,7 +39,6 @@ use crate::{Settings, environment};
 pub struct Bench {
     pub settings: Settings,
     pub home: Arc<Home>,
-    pub master: Master,
     pub leases: Arc<Leases>,
     pub spawner: Spawner,
     pub spares: Arc<Spares>,
@@ -46,6 +46,28 @@ pub struct Bench {
     pub groups: groups::Sweeper,
     pub guardian: Arc<Guardian>,
     pub secrets: Secrets,
+}
+
+impl Bench {
+    /// In a folder that was opened.
+    pub fn new(
+        settings: Settings,
+        home: Arc<Home>,
+        guardian: Arc<Guardian>,
+        sources: Arc<Sources>,
+    ) -> anyhow::Result<Bench> {
+        let spares = Arc::new(Spares::new(home.spares()).context("cannot make the folder of spares")?);
+        let spawner = Spawner::new(spares.clone()).context("cannot start the thread that starts processes")?;
+        let secrets = Secrets::open(&home).context("cannot make the folder of secrets")?;
+        let groups = groups::Sweeper::start(home.clone());
+        Ok(Bench { settings, home, leases: Arc::default(), spawner, spares, sources, groups, guardian, secrets })
+    }
+
+    /// An empty log for an attempt at this lease.
+    pub fn log(&self, lease: &Lease) -> Arc<Log> {
+        let id = AttemptId { job: lease.job, attempt: lease.attempt };
+        Arc::new(Log::new(Spool::new(self.home.log(id)), lease.task.log_limit))
+    }
 }
 
 /// How an attempt ended, before it is written as a report.
@@ -68,33 +90,50 @@ impl Outcome {
     }
 }
 
-/// Works on a lease until its process and all that it left are gone. Never fails: how it went is what it reports.
-pub async fn work(bench: &Bench, lease: Lease, mut view: View) -> Parcel {
+/// Works on a lease of this master until its process and all that it left are gone. Never fails: how it went is what it
+/// reports.
+pub async fn work(bench: &Bench, master: &Master, lease: Lease, view: View) -> Parcel {
+    let log = bench.log(&lease);
+    let mut upload = Upload::new(master.clone(), lease.token.clone(), log.clone(), 0);
+    let (mut report, artifacts) = run_to_end(bench, &lease, view, &log, upload.live()).await;
+    let mut sent = upload.sent();
+    if let Some(why) = upload.refused() {
+        add_note(&mut report, &format!("the log ends early: {why}"));
+        sent = report.log_size;
+    }
+    Parcel::new(AttemptId { job: lease.job, attempt: lease.attempt }, report, log, sent, artifacts)
+}
+
+/// The same, whoever takes the log, and what was set aside of what it left: `live` follows the log while the job runs.
+pub async fn run_to_end(
+    bench: &Bench,
+    lease: &Lease,
+    mut view: View,
+    log: &Arc<Log>,
+    live: impl Future<Output = Infallible>,
+) -> (Report, Vec<Artifact>) {
     let id = AttemptId { job: lease.job, attempt: lease.attempt };
-    let log = Arc::new(Log::new(Spool::new(bench.home.log(id)), lease.task.log_limit));
-    let mut upload = Upload::new(bench.master.clone(), lease.token.clone(), log.clone(), 0);
     let outcome = tokio::select! {
         biased;
         // First: where it is time to stop when the workspace is ready, the process must not find out later.
-        never = guard(bench, id, &lease, view.term.clone()) => match never {},
-        outcome = in_workspace(bench, id, &lease, &mut view, &log) => outcome,
-        never = upload.live() => match never {},
+        never = guard(bench, id, lease, view.term.clone()) => match never {},
+        outcome = in_workspace(bench, id, lease, &mut view, log) => outcome,
+        never = live => match never {},
     };
     bench.guardian.over(id);
     let Outcome { end, found, ran, artifacts } = outcome;
     tracing::debug!("ended: {end}");
-    let ran = Span(ran);
-    let log_size = log.len();
-    let token = lease.token;
-    let ended_at = Some(net::clock::now());
-    let mut report =
-        Report { token, end, ran, ended_at, findings: found.findings, note: found.note, log_size, log: None };
-    let mut sent = upload.sent();
-    if let Some(why) = upload.refused() {
-        add_note(&mut report, &format!("the log ends early: {why}"));
-        sent = log_size;
-    }
-    Parcel::new(id, report, log, sent, artifacts)
+    let report = Report {
+        token: lease.token.clone(),
+        end,
+        ran: Span(ran),
+        ended_at: Some(net::clock::now()),
+        findings: found.findings,
+        note: found.note,
+        log_size: log.len(),
+        log: None,
+    };
+    (report, artifacts)
 }
 
 /// Sees that a task that must never overlap ends before its lease; the guardian does, where we cannot.
@@ -132,16 +171,16 @@ async fn in_workspace(bench: &Bench, id: AttemptId, lease: &Lease, view: &mut Vi
         // With the report another may begin.
         let _ = swept.await;
     }
-    let (formats, log, spares) = (lease.task.results.clone(), log.clone(), bench.spares.clone());
-    let wanted = Wanted { patterns: lease.task.artifacts.clone(), limit: lease.task.artifact_limit };
+    let (task, log, spares) = (lease.task.clone(), log.clone(), bench.spares.clone());
     let kept = bench.home.artifacts(id);
     let (outcome, aside) = blocking(move || {
         log.close();
         let outcome = match ending {
             Ok((ending, ran)) => {
                 let leaves = leaves_something(&ending);
-                let mut outcome = outcome(ending, ran, &formats, &workspace);
+                let mut outcome = outcome(ending, ran, &task, &workspace);
                 if leaves {
+                    let wanted = Wanted { patterns: task.artifacts, limit: task.artifact_limit };
                     keep(&mut outcome, &workspace, &wanted, &kept);
                 }
                 outcome
@@ -289,11 +328,11 @@ fn keep(outcome: &mut Outcome, workspace: &Workspace, wanted: &Wanted, into: &Pa
     }
 }
 
-fn outcome(ending: Ending, ran: Duration, formats: &[ResultFormat], workspace: &Workspace) -> Outcome {
+fn outcome(ending: Ending, ran: Duration, task: &TaskOrder, workspace: &Workspace) -> Outcome {
     match ending {
         Ending::Itself(Status::Exited(code)) => Outcome {
             end: End::Exited { code },
-            found: results::of(formats, &workspace.results(), code),
+            found: results::of(task, &workspace.folder, code),
             ran,
             artifacts: Vec::new(),
         },

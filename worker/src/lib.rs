@@ -9,6 +9,7 @@
 //! what it prints, `upload` sends that, and `renew` keeps its lease; `reports` delivers its `parcel`. Beside the worker
 //! stands its `guardian`, a process that keeps `vigil`: it ends jobs that the worker no longer can.
 
+mod alone;
 mod artifacts;
 mod attempt;
 mod boot;
@@ -30,7 +31,6 @@ mod proc;
 mod process;
 mod renew;
 mod reports;
-mod result_yaml;
 mod results;
 mod ring;
 mod run;
@@ -46,6 +46,7 @@ mod vfork;
 mod vigil;
 mod workspace;
 
+pub use alone::once;
 pub use guardian::Vigil;
 pub use run::run;
 pub use settings::Settings;

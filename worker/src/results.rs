@@ -1,17 +1,26 @@
 //! What a job found, from what it left behind. Unknown is not OK: what cannot be read is an error, never a pass.
+//!
+//! The formats of other tools (JUnit, TAP, tmt) list cases. Their sum is the first finding, under the task's own name,
+//! so that a gate has one result to wait for; each case follows below that name.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+mod case;
+mod file;
+mod junit;
+mod result_yaml;
+mod tap;
+mod tmt;
+
+use std::fs::File;
+use std::io::{BufReader, Read as _};
 use std::path::Path;
 
-use model::lease::ResultFormat;
+use model::lease::{ResultFormat, TaskOrder};
 use model::{Finding, Outcome};
 
-use crate::result_yaml;
+use self::case::Cases;
 
-/// Bytes of a results file that are read.
-const MAX_SIZE: u64 = 16 * 1024 * 1024;
+/// Where `TASKOTRON_RESULTS` leads to, in the working folder.
+pub const RESULT_YAML: &str = "results.yml";
 
 /// What a job found, and a sentence where there is more to say.
 #[derive(Debug, Default, PartialEq)]
@@ -20,113 +29,159 @@ pub struct Found {
     pub note: Option<String>,
 }
 
-/// The findings of a process that exited with `code` and may have written `file`.
-pub fn of(formats: &[ResultFormat], file: &Path, code: i32) -> Found {
-    for format in formats {
-        match format {
-            ResultFormat::ExitCode => {
-                let outcome = if code == 0 { Outcome::Passed } else { Outcome::Failed };
-                return Found { findings: vec![Finding::of(outcome)], note: None };
-            }
-            ResultFormat::ResultYaml => match read(file) {
-                Ok(None) => {}
-                Ok(Some(text)) => return listed(result_yaml::parse(&text), code),
-                Err(e) => return Found { findings: vec![error(format!("results.yml: {e}"))], note: None },
-            },
-        }
+impl Found {
+    fn one(finding: Finding) -> Found {
+        Found { findings: vec![finding], note: None }
     }
-    Found { findings: vec![error(format!("exited with {code} and wrote no results.yml"))], note: None }
 }
 
-fn listed(findings: Vec<Finding>, code: i32) -> Found {
-    let nothing = findings.is_empty();
-    match (nothing, code) {
-        (false, 0) => Found { findings, note: None },
-        (false, _) => Found { findings, note: Some(format!("exited with {code} after it wrote results.yml")) },
-        (true, 0) => {
-            let note = "exited with 0, and its results.yml lists no result".to_owned();
-            Found { findings: vec![Finding { note: Some(note), ..Finding::of(Outcome::NeedsInspection) }], note: None }
+/// What is wrong with a file, and in which line.
+#[derive(Debug)]
+struct Wrong {
+    line: u64,
+    what: String,
+}
+
+impl Wrong {
+    fn yaml(error: &serde_saphyr::Error) -> Wrong {
+        let line = error.location().map_or(1, |place| place.line());
+        Wrong { line, what: error.without_snippet().to_string() }
+    }
+}
+
+/// The findings of a process that exited with `code` and may have written files into its `folder`.
+pub fn of(task: &TaskOrder, folder: &Path, code: i32) -> Found {
+    for format in &task.results {
+        let found = match format {
+            ResultFormat::ExitCode => Some(by_code(code)),
+            ResultFormat::ResultYaml => listed(folder, code),
+            ResultFormat::Junit(patterns) => cases(task, folder, patterns, code, |file, cases| {
+                junit::read(BufReader::new(file.take(file::MAX_SIZE)), cases)
+            }),
+            ResultFormat::Tap(patterns) => cases(task, folder, patterns, code, |file, cases| {
+                tap::read(BufReader::new(file.take(file::MAX_SIZE)), cases)
+            }),
+            ResultFormat::Tmt(patterns) => cases(task, folder, patterns, code, |file, cases| {
+                let text = file::text(file).map_err(|what| Wrong { line: 1, what })?;
+                tmt::read(&text, cases)
+            }),
+        };
+        if let Some(found) = found {
+            return found;
         }
-        (true, _) => Found {
-            findings: vec![error(format!("exited with {code}, and its results.yml lists no result"))],
-            note: None,
-        },
+    }
+    let awaited: Vec<&str> = task.results.iter().flat_map(awaited).collect();
+    Found::one(error(format!("exited with {code} and wrote no {}", awaited.join(" nor "))))
+}
+
+fn awaited(format: &ResultFormat) -> Vec<&str> {
+    match format {
+        ResultFormat::ResultYaml => vec![RESULT_YAML],
+        ResultFormat::Junit(patterns) | ResultFormat::Tap(patterns) | ResultFormat::Tmt(patterns) => {
+            patterns.iter().map(String::as_str).collect()
+        }
+        ResultFormat::ExitCode => Vec::new(),
+    }
+}
+
+fn by_code(code: i32) -> Found {
+    Found::one(Finding::of(if code == 0 { Outcome::Passed } else { Outcome::Failed }))
+}
+
+/// What `results.yml` lists; none where there is no such file.
+fn listed(folder: &Path, code: i32) -> Option<Found> {
+    let text = match file::open(folder, Path::new(RESULT_YAML)).and_then(|file| file.map(file::text).transpose()) {
+        Ok(text) => text?,
+        Err(what) => return Some(Found::one(error(format!("{RESULT_YAML}: {what}")))),
+    };
+    let mut findings = result_yaml::parse(&text);
+    let note = match (findings.iter().map(|finding| finding.outcome).max(), code) {
+        (None, 0) => {
+            let note = format!("exited with 0, and its {RESULT_YAML} lists no result");
+            return Some(Found::one(Finding { note: Some(note), ..Finding::of(Outcome::NeedsInspection) }));
+        }
+        (None, _) => {
+            return Some(Found::one(error(format!("exited with {code}, and its {RESULT_YAML} lists no result"))));
+        }
+        (Some(_), 0) => None,
+        (Some(worst), _) => {
+            if worst < Outcome::NeedsInspection {
+                findings.push(error(contradiction(code)));
+            }
+            Some(format!("exited with {code} after it wrote {RESULT_YAML}"))
+        }
+    };
+    Some(Found { findings, note })
+}
+
+/// Something went wrong that the results do not tell of.
+fn contradiction(code: i32) -> String {
+    format!("exited with {code}, although nothing that it reports is worse than PASSED or INFO")
+}
+
+/// What all files of these patterns say; none where there is no such file. A file that is not as its format wants it
+/// says nothing but that, and the sum is an ERROR.
+fn cases(
+    task: &TaskOrder,
+    folder: &Path,
+    patterns: &[String],
+    code: i32,
+    read: impl Fn(File, &mut Cases) -> Result<(), Wrong>,
+) -> Option<Found> {
+    let (mut all, mut troubles) = (Cases::default(), Vec::new());
+    match file::find(folder, patterns) {
+        Ok(files) if files.is_empty() => return None,
+        Ok(files) => {
+            for path in files {
+                let name = path.display();
+                let file = match file::open(folder, &path) {
+                    Ok(Some(file)) => file,
+                    Ok(None) => continue,
+                    Err(what) => {
+                        troubles.push(format!("{name}: {what}"));
+                        continue;
+                    }
+                };
+                let mut cases = Cases::default();
+                match read(file, &mut cases) {
+                    Ok(()) => troubles.extend(all.extend(cases).err().map(|what| format!("{name}: {what}"))),
+                    Err(Wrong { line, what }) => troubles.push(format!("{name}, line {line}: {what}")),
+                }
+            }
+        }
+        Err(what) => troubles.push(what),
+    }
+    let mut findings = vec![sum(&all, &troubles, code)];
+    findings.extend(all.findings(&task.testcase));
+    Some(Found { findings, note: None })
+}
+
+/// The one finding for all cases, under the task's own name.
+fn sum(cases: &Cases, troubles: &[String], code: i32) -> Finding {
+    let said = |outcome, note: String| Finding { note: Some(note), ..Finding::of(outcome) };
+    let (worst, sum) = (cases.worst(), cases.sum());
+    if !troubles.is_empty() {
+        let mut note = troubles.iter().take(10).cloned().collect::<Vec<_>>().join("; ");
+        case::cut(&mut note, 4000);
+        return said(Outcome::Error, note);
+    }
+    match worst {
+        None if code == 0 => said(Outcome::NeedsInspection, "exited with 0, and its files list no result".to_owned()),
+        None => error(format!("exited with {code}, and its files list no result")),
+        Some(worst) if worst < Outcome::NeedsInspection && code != 0 => {
+            said(Outcome::Error, format!("{}; {sum}", contradiction(code)))
+        }
+        Some(_) if !cases.any_judged() => said(Outcome::NeedsInspection, format!("nothing was judged; {sum}")),
+        // What was skipped is told, and takes nothing from what passed.
+        Some(Outcome::Passed | Outcome::Info) => said(Outcome::Passed, sum),
+        Some(worst @ (Outcome::NeedsInspection | Outcome::Failed | Outcome::Error)) => said(worst, sum),
     }
 }
 
 /// A finding that says that there is no finding.
-pub fn error(note: String) -> Finding {
+fn error(note: String) -> Finding {
     Finding { note: Some(note), ..Finding::of(Outcome::Error) }
 }
 
-/// The file's text; none where there is no file. Only a plain file is read: a link could lead to what the job may not
-/// publish, and a pipe would never end.
-fn read(file: &Path) -> Result<Option<String>, String> {
-    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
-    let file = match OpenOptions::new().read(true).custom_flags(flags).open(file) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) if e.raw_os_error() == Some(nix::libc::ELOOP) => return Err("is a link, not a file".to_owned()),
-        Err(e) => return Err(format!("cannot be read: {e}")),
-    };
-    let size = match file.metadata() {
-        Ok(found) if found.is_file() => found.len(),
-        Ok(_) => return Err("is not a plain file".to_owned()),
-        Err(e) => return Err(format!("cannot be read: {e}")),
-    };
-    if size > MAX_SIZE {
-        return Err(format!("has {size} bytes; at most {MAX_SIZE} are read"));
-    }
-    let mut text = Vec::new();
-    file.take(MAX_SIZE).read_to_end(&mut text).map_err(|e| format!("cannot be read: {e}"))?;
-    String::from_utf8(text).map(Some).map_err(|e| {
-        let line = e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
-        format!("line {line}: not UTF-8")
-    })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use model::lease::ResultFormat::{ExitCode, ResultYaml};
-
-    fn outcomes(found: &Found) -> Vec<Outcome> {
-        found.findings.iter().map(|f| f.outcome).collect()
-    }
-
-    #[test]
-    fn the_first_format_that_is_present_counts() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("results.yml");
-        let both = [ResultYaml, ExitCode];
-        assert_eq!(outcomes(&of(&both, &file, 0)), [Outcome::Passed]);
-        assert_eq!(outcomes(&of(&both, &file, 3)), [Outcome::Failed]);
-        assert_eq!(outcomes(&of(&[ResultYaml], &file, 0)), [Outcome::Error]);
-        assert_eq!(outcomes(&of(&[], &file, 0)), [Outcome::Error]);
-        std::fs::write(&file, "results:\n- {item: a, outcome: INFO}\n").unwrap();
-        assert_eq!(outcomes(&of(&both, &file, 0)), [Outcome::Info]);
-        assert_eq!(outcomes(&of(&[ExitCode, ResultYaml], &file, 0)), [Outcome::Passed]);
-        assert_eq!(of(&both, &file, 2).note.unwrap(), "exited with 2 after it wrote results.yml");
-        std::fs::write(&file, "results: []\n").unwrap();
-        assert_eq!(outcomes(&of(&both, &file, 0)), [Outcome::NeedsInspection]);
-        assert_eq!(outcomes(&of(&both, &file, 1)), [Outcome::Error]);
-    }
-
-    #[test]
-    fn what_is_no_plain_text_file_is_an_error() {
-        let dir = tempfile::tempdir().unwrap();
-        let note = |file: &Path| of(&[ResultYaml, ExitCode], file, 0).findings.remove(0).note.unwrap();
-        let file = dir.path().join("bytes");
-        std::fs::write(&file, b"results:\n- item: \xff\n").unwrap();
-        assert_eq!(note(&file), "results.yml: line 2: not UTF-8");
-        let link = dir.path().join("link");
-        std::os::unix::fs::symlink(&file, &link).unwrap();
-        assert_eq!(note(&link), "results.yml: is a link, not a file");
-        let pipe = dir.path().join("pipe");
-        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert_eq!(note(&pipe), "results.yml: is not a plain file");
-        let long = dir.path().join("long");
-        std::fs::File::create(&long).unwrap().set_len(MAX_SIZE + 1).unwrap();
-        assert_eq!(note(&long), "results.yml: has 16777217 bytes; at most 16777216 are read");
-    }
-}
+mod tests;

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::attempt::{self, Bench};
 use crate::claim::{Claims, Granted};
 use crate::figures::Gauge;
-use crate::groups::{self, Sweeper};
+use crate::groups;
 use crate::guardian::{Guardian, Vigil};
 use crate::halt::Halt;
 use crate::home::{AttemptId, Home};
@@ -31,10 +31,7 @@ use crate::master::Master;
 use crate::parcel::Parcel;
 use crate::renew;
 use crate::reports::Reports;
-use crate::secrets::Secrets;
 use crate::sources::{Masters, Sources};
-use crate::spares::Spares;
-use crate::spawner::Spawner;
 use crate::spool::Spool;
 use crate::{Settings, Stop};
 
@@ -54,6 +51,7 @@ const GATHER: Duration = Duration::from_millis(5);
 /// A running worker.
 struct Running {
     bench: Arc<Bench>,
+    master: Master,
     reports: Reports,
     stop: Stop,
     /// Cancelled when no more work is to be taken, for whichever reason.
@@ -82,32 +80,16 @@ pub async fn run(settings: Settings, token: Secret, vigil: Vigil, stop: Stop) ->
     let sources = Arc::new(sources.context("cannot make the folder of fetched commits")?);
     let gauge = Arc::new(Gauge::new(home.root(), settings.disk_reserve));
     let master = Master::new(client, presented(&settings, home.identity()?), gauge);
-    let leases = Arc::new(Leases::default());
-    let reports = Reports::start(home.clone(), master.clone(), leases.clone(), settings.artifacts_within)?;
-    let spares = Arc::new(Spares::new(home.spares()).context("cannot make the folder of spares")?);
-    let secrets = Secrets::open(&home).context("cannot make the folder of secrets")?;
-    let spawner = Spawner::new(spares.clone()).context("cannot start the thread that starts processes")?;
+    let bench = Arc::new(Bench::new(settings, home.clone(), guardian.clone(), sources)?);
+    let reports = Reports::start(home, master.clone(), bench.leases.clone(), bench.settings.artifacts_within)?;
     let (term, see_term) = watch::channel(Duration::from_secs(60));
-    let alone = settings.control_loss_grace.0;
-    let renewal = tokio::spawn(renew::run(leases.clone(), master.clone(), see_term, alone));
-    let groups = Sweeper::start(home.clone());
-    let guarded = guardian.clone();
-    let bench = Arc::new(Bench {
-        settings,
-        home,
-        master,
-        leases,
-        spawner,
-        spares,
-        sources,
-        groups,
-        guardian: guarded,
-        secrets,
-    });
+    let alone = bench.settings.control_loss_grace.0;
+    let renewal = tokio::spawn(renew::run(bench.leases.clone(), master.clone(), see_term, alone));
     let enough = stop.graceful.child_token();
     let grace = bench.settings.until_stopped();
     let watch = tokio::spawn(watch_stop(stop.clone(), enough.clone(), bench.leases.clone(), reports.clone(), grace));
-    let running = Running { bench, reports, stop, enough, jobs: TaskTracker::new(), short: AtomicBool::new(false) };
+    let short = AtomicBool::new(false);
+    let running = Running { bench, master, reports, stop, enough, jobs: TaskTracker::new(), short };
     running.send_what_was_left().await;
     running.claim(term).await;
     running.wind_up().await;
@@ -184,7 +166,7 @@ impl Running {
         tracing::info!(worker = %settings.name, slots = settings.slots, master = %settings.master, "asks for work");
         let slots = usize::try_from(settings.slots).unwrap_or(Semaphore::MAX_PERMITS).max(1);
         let free = Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS)));
-        let mut claims = Claims::new(self.bench.master.clone(), self.enough.clone());
+        let mut claims = Claims::new(self.master.clone(), self.enough.clone());
         while let Some(mut permits) = self.free_slots(&free, slots * BACKLOG).await {
             let wanted = self.room_for(permits.len());
             let granted = claims.next(wanted).await;
@@ -195,7 +177,7 @@ impl Running {
 
     /// How many jobs to ask for: none while the disk is short, but asked it is, so that the master hears of it.
     fn room_for(&self, slots: usize) -> u32 {
-        match self.bench.master.takes_none() {
+        match self.master.takes_none() {
             Some(why) if self.short.swap(true, Ordering::Relaxed) => {
                 tracing::debug!("still takes no jobs: {why}");
                 0
@@ -250,11 +232,11 @@ impl Running {
             }
             // A master that gives more than was asked for gets it done all the same.
             let slot = permits.pop();
-            let (bench, reports) = (self.bench.clone(), self.reports.clone());
+            let (bench, master, reports) = (self.bench.clone(), self.master.clone(), self.reports.clone());
             let span = tracing::info_span!(
                 "attempt", job.id = %lease.job, attempt = lease.attempt, worker = %self.bench.settings.name
             );
-            self.jobs.spawn(work(bench, reports, lease, view, slot).instrument(span));
+            self.jobs.spawn(work(bench, master, reports, lease, view, slot).instrument(span));
         }
     }
 
@@ -264,7 +246,7 @@ impl Running {
             return Some(term);
         }
         let asked = Asked::now();
-        let renewed = self.bench.master.renew(vec![lease.token.clone()], Duration::from_secs(5)).await;
+        let renewed = self.master.renew(vec![lease.token.clone()], Duration::from_secs(5)).await;
         match renewed {
             Ok(renewed) if !renewed.leases.contains(&model::lease::Hold::Gone) => Some(asked.granted(renewed.term.0)),
             Ok(_) | Err(_) => None,
@@ -297,6 +279,7 @@ impl Running {
 /// One job, and its slot until its process is gone.
 async fn work(
     bench: Arc<Bench>,
+    master: Master,
     reports: Reports,
     lease: Lease,
     view: crate::leases::View,
@@ -305,7 +288,7 @@ async fn work(
     let (id, token) = (AttemptId { job: lease.job, attempt: lease.attempt }, lease.token.clone());
     let attempt = {
         let bench = bench.clone();
-        tokio::spawn(async move { attempt::work(&bench, lease, view).await }.in_current_span())
+        tokio::spawn(async move { attempt::work(&bench, &master, lease, view).await }.in_current_span())
     };
     let parcel = attempt.await.unwrap_or_else(|e| {
         // A fault of ours. The attempt must end all the same, or its lease would be renewed for ever.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use model::lease::Lease;
 
+use crate::results::RESULT_YAML;
 use crate::spares::{Aside, Spares};
 
 /// One attempt's folder, which is its working folder and its HOME.
@@ -79,7 +80,7 @@ impl Workspace {
     }
 
     pub fn results(&self) -> PathBuf {
-        self.folder.join("results.yml")
+        self.folder.join(RESULT_YAML)
     }
 
     pub fn event(&self) -> PathBuf {
@@ -224,6 +225,7 @@ mod tests {
             grace: Span::seconds(1),
             exclusive: false,
             results: Vec::new(),
+            testcase: String::new(),
             log_limit: 0,
             secrets: Vec::new(),
             artifacts: Vec::new(),

@@ -1,18 +1,18 @@
 //! A task as it is written in a configuration.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::Span;
 use model::lease::ResultFormat;
 
-use super::{NAMES, Task, source};
+use super::{NAMES, Stage, Task, form, source};
 use crate::fault::{Problems, hint};
 use crate::retry::{RetryPolicy, check_word};
 use crate::section::{self, Section};
 use crate::template::Template;
 use crate::yaml::{Key, Node, Tree};
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "source",
     "run",
     "needs",
@@ -28,6 +28,7 @@ const KEYS: [&str; 15] = [
     "secrets",
     "testcase",
     "priority",
+    "publish",
 ];
 
 /// Bytes of log, and of artifacts, that are kept where a task says nothing.
@@ -40,7 +41,11 @@ impl Task {
             problems.add(key.place, format!("the name of a task has a blank in it: '{}'", key.name));
         }
         let section = Section::open(node, "a task", &KEYS, problems)?;
-        let run = section.need("run", problems).map(|node| run(node, problems)).unwrap_or_default();
+        let (run, usual) = match section.need("run", problems) {
+            Some(node) if matches!(node.tree, Tree::Map(_)) => form::read(node, problems),
+            Some(node) => (run(node, problems), default_results()),
+            None => Default::default(),
+        };
         let mut span = |key| section.get(key).and_then(|node| section::span(node, key, problems));
         let (timeout, no_output_timeout, grace) = (span("timeout"), span("no_output_timeout"), span("grace"));
         let mut flag = |key| section.get(key).and_then(|node| section::boolean(node, key, problems)).unwrap_or(false);
@@ -57,13 +62,14 @@ impl Task {
             retry: section.get("retry").and_then(|node| retry(node, problems)).unwrap_or_default(),
             interruptible,
             exclusive,
-            results: section.get("results").map_or_else(default_results, |node| results(node, problems)),
+            results: section.get("results").map_or(usual, |node| results(node, problems)),
             log_limit: log_limit.unwrap_or(LOG_LIMIT),
             artifacts: section.get("artifacts").map_or_else(default_artifacts, |node| artifacts(node, problems)),
             artifact_limit: artifact_limit.unwrap_or(ARTIFACT_LIMIT),
             testcase: section.get("testcase").and_then(|node| of_a_job(node, "testcase", problems)),
             secrets: section.get("secrets").map(|node| secrets(&key.name, node, problems)).unwrap_or_default(),
             priority: section.get("priority").and_then(|n| section::integer(n, "priority", problems)).unwrap_or(0),
+            publish: section.get("publish").map(|node| publish(node, problems)).unwrap_or_default(),
         })
     }
 }
@@ -169,29 +175,94 @@ fn secrets(task: &str, node: &Node, problems: &mut Problems) -> Vec<String> {
     names
 }
 
+fn publish(node: &Node, problems: &mut Problems) -> BTreeSet<Stage> {
+    let mut stages = BTreeSet::new();
+    for node in section::list(node, "publish", problems).unwrap_or_default() {
+        match section::text(node, "what is published", problems).as_deref() {
+            Some("queued") => drop(stages.insert(Stage::Queued)),
+            Some("running") => drop(stages.insert(Stage::Running)),
+            Some(other) => {
+                let near = hint(other, ["queued", "running"]);
+                let message = format!("'{other}' is not published: write queued, running or both{near}");
+                problems.add(node.place, message);
+            }
+            None => {}
+        }
+    }
+    stages
+}
+
 fn default_results() -> Vec<ResultFormat> {
     vec![ResultFormat::ResultYaml, ResultFormat::ExitCode]
 }
 
 fn results(node: &Node, problems: &mut Problems) -> Vec<ResultFormat> {
     let list = section::list(node, "results", problems).unwrap_or_default();
-    let mut formats = Vec::new();
-    for node in list {
-        match section::text(node, "a result format", problems).as_deref() {
-            Some("results.yml") => formats.push(ResultFormat::ResultYaml),
-            Some("exit_code") => formats.push(ResultFormat::ExitCode),
-            Some(other @ ("junit" | "tap")) => {
-                problems.add(node.place, format!("{other} is not yet supported: write results.yml or exit_code"));
+    list.iter().filter_map(|node| result_format(node, problems)).collect()
+}
+
+/// The formats, each with the files in which it is looked for where a task names none.
+const FORMATS: [(&str, &str); 5] = [
+    ("results.yml", ""),
+    ("junit", "junit.xml"),
+    ("tap", "results.tap"),
+    ("tmt", "**/execute/results.yaml"),
+    ("exit_code", ""),
+];
+
+/// A format by its name, or `{ junit: PATTERN }` with one pattern or a list of them.
+fn result_format(node: &Node, problems: &mut Problems) -> Option<ResultFormat> {
+    let (name, place, files) = match &node.tree {
+        Tree::Map(entries) => match &entries[..] {
+            [(key, files)] => (key.name.clone(), key.place, Some(files)),
+            _ => {
+                problems.add(node.place, "a result format with files is a mapping of one key: { junit: PATTERN }");
+                return None;
             }
-            Some(other) => {
-                let near = hint(other, ["results.yml", "exit_code"]);
-                let known = "the formats are results.yml and exit_code";
-                problems.add(node.place, format!("unknown result format '{other}': {known}{near}"));
-            }
-            None => {}
+        },
+        _ => (section::text(node, "a result format", problems)?, node.place, None),
+    };
+    let Some((_, default)) = FORMATS.iter().find(|(known, _)| *known == name) else {
+        let names = FORMATS.map(|(name, _)| name);
+        let near = hint(&name, names);
+        problems.add(place, format!("unknown result format '{name}': the formats are {}{near}", names.join(", ")));
+        return None;
+    };
+    let patterns = match files {
+        None => vec![(*default).to_owned()],
+        Some(files) if default.is_empty() => {
+            problems.add(files.place, format!("{name} has no files to name: write only {name}"));
+            return None;
+        }
+        Some(files) => patterns(files, problems),
+    };
+    Some(match name.as_str() {
+        "junit" => ResultFormat::Junit(patterns),
+        "tap" => ResultFormat::Tap(patterns),
+        "tmt" => ResultFormat::Tmt(patterns),
+        "exit_code" => ResultFormat::ExitCode,
+        _ => ResultFormat::ResultYaml,
+    })
+}
+
+/// One pattern of file names, or a list of them.
+fn patterns(node: &Node, problems: &mut Problems) -> Vec<String> {
+    let nodes = match &node.tree {
+        Tree::List(nodes) if !nodes.is_empty() => &nodes[..],
+        _ => std::slice::from_ref(node),
+    };
+    let mut patterns = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        let Some(text) = section::text(node, "a pattern of files", problems) else { continue };
+        let wrong = globset::Glob::new(&text).err().map(|e| e.kind().to_string());
+        let leaves = || text.split('/').any(|part| ["", ".", ".."].contains(&part));
+        let wrong = wrong.or_else(|| leaves().then(|| "it is relative to the working folder, and stays in it".into()));
+        match wrong {
+            Some(why) => problems.add(node.place, format!("'{text}' is no pattern of files: {why}")),
+            None => patterns.push(text),
         }
     }
-    formats
+    patterns
 }
 
 fn default_artifacts() -> Vec<String> {

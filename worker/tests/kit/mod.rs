@@ -269,6 +269,7 @@ pub fn lease(script: &str) -> Lease {
             grace: Span::seconds(10),
             exclusive: false,
             results: vec![ResultFormat::ResultYaml, ResultFormat::ExitCode],
+            testcase: "dist.rpmlint".to_owned(),
             log_limit: 10 << 20,
             secrets: Vec::new(),
             artifacts: Vec::new(),

@@ -11,6 +11,9 @@
 //!     anything_else: further data
 //! ```
 //!
+//! What a playbook of the Standard Test Interface lists, `{test: NAME, result: pass, logs: [FILE]}`, is understood too: it
+//! is a check name, its outcome, and an artifact.
+//!
 //! As there: no outcome is NEEDS_INSPECTION, and `results:` may be empty. Its ABORTED and CRASHED are ERROR here. What
 //! is absent of item, type and check name is the job's own. One result that makes no sense does not hide the others:
 //! it becomes an ERROR that names its line.
@@ -22,7 +25,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
-use crate::results::error;
+use super::error;
 
 /// Results of one job that are taken.
 const MAX_RESULTS: usize = 10_000;
@@ -60,6 +63,7 @@ fn finding(entry: Value, line: u64) -> Finding {
     let Value::Object(mut fields) = entry else {
         return wrong("a result is a mapping with item, type, outcome …".to_owned());
     };
+    let standard = fields.contains_key("test") && fields.contains_key("result");
     let mut text = |name: &str| -> Result<Option<String>, String> {
         match fields.remove(name) {
             None | Some(Value::Null) => Ok(None),
@@ -68,11 +72,11 @@ fn finding(entry: Value, line: u64) -> Finding {
         }
     };
     let mut read = || -> Result<Finding, String> {
-        let outcome = match text("outcome")? {
-            None => Outcome::NeedsInspection,
-            Some(word) => outcome(&word)?,
+        let (outcome, checkname) = match (text("outcome")?, standard) {
+            (Some(word), _) => (outcome(&word)?, text("checkname")?),
+            (None, false) => (Outcome::NeedsInspection, text("checkname")?),
+            (None, true) => (standard_outcome(&text("result")?.unwrap_or_default())?, text("test")?),
         };
-        let checkname = text("checkname")?;
         Ok(Finding {
             outcome,
             testcase: text("testcase")?.or(checkname),
@@ -97,6 +101,17 @@ fn outcome(word: &str) -> Result<Outcome, String> {
         "ABORTED" | "CRASHED" => Ok(Outcome::Error),
         _ => Outcome::parse(word)
             .ok_or_else(|| format!("'{word}' is no outcome: PASSED, INFO, FAILED, NEEDS_INSPECTION or ERROR")),
+    }
+}
+
+/// The words of the Standard Test Interface.
+fn standard_outcome(word: &str) -> Result<Outcome, String> {
+    match word.trim().to_ascii_lowercase().as_str() {
+        "pass" => Ok(Outcome::Passed),
+        "fail" => Ok(Outcome::Failed),
+        "error" => Ok(Outcome::Error),
+        "info" | "skip" => Ok(Outcome::Info),
+        _ => Err(format!("'{word}' is no result: pass, fail, error, info or skip")),
     }
 }
 
@@ -146,6 +161,18 @@ mod tests {
         assert_eq!(found[0].note.as_deref(), Some("5 ERRORS"));
         let data = serde_json::to_string(&found[0].data).unwrap();
         assert_eq!(data, r#"{"arch":["x86_64","i686"],"artifact":["x.log"],"build":["17"]}"#);
+    }
+
+    #[test]
+    fn what_the_standard_test_interface_lists_is_understood() {
+        let found = parse(
+            "results:\n- {test: smoke, result: pass, logs: [smoke.log]}\n- {test: deep, result: fail}\n\
+             - {test: odd, result: FINE}\n",
+        );
+        let said: Vec<_> = found.iter().map(|f| (f.outcome, f.testcase.as_deref())).collect();
+        let want = [(Outcome::Passed, Some("smoke")), (Outcome::Failed, Some("deep")), (Outcome::Error, None)];
+        assert_eq!(said, want);
+        assert_eq!(found[0].data["logs"], ["smoke.log"]);
     }
 
     #[test]
