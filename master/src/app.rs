@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::announce::Announcements;
 use crate::artifacts::Artifacts;
 use crate::given::Given;
 use crate::logs::Logs;
@@ -67,6 +68,8 @@ impl std::ops::Deref for App {
 
 impl App {
     pub fn new(store: Store, settings: Settings, live: watch::Receiver<Live>) -> App {
+        let tasks = Tasks::new(store.clone(), settings.secrets.clone());
+        store.announce_by(Arc::new(Announcements { known: tasks.known.clone(), settings: settings.clone() }));
         App(Arc::new_cyclic(|app: &std::sync::Weak<Inner>| {
             let term = settings.lease_term;
             let (claiming, reporting) = (store.clone(), app.clone());
@@ -89,7 +92,7 @@ impl App {
             Inner {
                 logs: Logs::new(&settings.data.join("logs")),
                 artifacts: Artifacts::new(store.clone(), &settings.data.join("artifacts")),
-                tasks: Tasks::new(store.clone(), settings.secrets.clone()),
+                tasks,
                 mirrors: Mirrors::new(store.clone(), &settings.data, &settings.mirrors),
                 outbox: Health::default(),
                 messages: crate::messages::Health::default(),

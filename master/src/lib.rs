@@ -2,6 +2,7 @@
 //!
 //! It never runs a job and never reads the bus: workers and triggers come to it over HTTP.
 
+mod announce;
 mod api;
 mod app;
 mod artifacts;
@@ -19,6 +20,7 @@ mod next;
 mod outbox;
 mod page;
 mod pair;
+mod publication;
 mod retention;
 #[cfg(test)]
 mod sample;

@@ -3,18 +3,12 @@
 //! A process that judged its item has findings, and they are published. Whatever kept it from judging is not the
 //! item's fault: it is tried again, and when that is over published as one ERROR, never as FAILED.
 
-use std::collections::BTreeMap;
-
-use model::{End, Finding, JobId, JobState, Outcome};
+use model::{End, Finding, JobState, Outcome};
 use rules::{Retry, RetryPolicy, Subject, Task};
-use serde_json::{Value, json};
-use uuid::{Uuid, uuid};
 
 use crate::Settings;
+use crate::publication::Publisher;
 use crate::store::{Ending, Next, Publication};
-
-/// The namespace of publication keys (version 5 UUIDs).
-const PUBLICATIONS: Uuid = uuid!("0d9d3f2e-5b0f-5c0a-9a3e-6c7f6f2b9e41");
 
 /// How an ended attempt moves its job. `task` is the version that the job runs: where it cannot be read nobody knows
 /// what its author asked for, so its job is tried again as by default, and then ends with an ERROR.
@@ -112,65 +106,23 @@ fn publications(ending: &Ending, findings: &[Finding], task: Option<&Task>, sett
         arch: &ending.arch,
         params: &ending.params,
     };
-    // It rendered when the job was admitted; should it not do so now, the task's name says as much.
-    let testcase = task.and_then(|task| task.testcase(subject).ok()).unwrap_or_else(|| ending.task.clone());
-    let page = settings.job_page(ending.job);
-    let publication = |(index, finding): (usize, &Finding)| {
-        let key = publication_key(ending.job, index);
-        Publication { key, body: body(key, ending, finding, &testcase, &page) }
-    };
-    findings.iter().enumerate().map(publication).collect()
-}
-
-/// The key under which the results store knows one result, however often it is sent. A job ends once; its attempt is not
-/// part of it, since a master whose database was put back from a backup runs the job anew.
-fn publication_key(job: JobId, index: usize) -> Uuid {
-    Uuid::new_v5(&PUBLICATIONS, format!("{job}.{index}").as_bytes())
-}
-
-/// The same text without NUL, which no results store takes: refused for ever, a result would keep idle away for ever.
-fn sayable(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
-}
-
-/// What a job said beside its outcome, under names that a results store takes: there a colon sets an operator apart.
-fn said(finding: &Finding) -> BTreeMap<String, Vec<String>> {
-    let mut data: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (name, texts) in &finding.data {
-        data.entry(sayable(name).replace(':', "_")).or_default().extend(texts.iter().map(|text| sayable(text)));
+    let publisher = Publisher::new(subject, &ending.task, task, ending.note.as_deref(), settings);
+    let result =
+        |(index, finding): (usize, &Finding)| publisher.result(&index.to_string(), finding.outcome.name(), finding);
+    let mut results: Vec<_> = findings.iter().enumerate().map(result).collect();
+    // What was announced under the task's own name would stay the last word of it.
+    if task.is_some_and(Task::publishes_any) && !findings.iter().any(|finding| publisher.is_own(finding)) {
+        let worst = findings.iter().map(|finding| finding.outcome).max().unwrap_or(Outcome::Error);
+        let note = Some(format!("the gravest of {} results", findings.len()));
+        results.push(result((findings.len(), &Finding { note, ..Finding::of(worst) })));
     }
-    data
-}
-
-/// One element of `POST /api/v2.0/batch`: a result of ResultsDB's API with a key of its own. Whatever a job wrote, it
-/// is one that the store takes.
-fn body(key: Uuid, ending: &Ending, finding: &Finding, testcase: &str, page: &str) -> Value {
-    let mut data = said(finding);
-    // What finds a result again is ours to say.
-    data.insert("item".into(), vec![sayable(finding.item.as_ref().unwrap_or(&ending.item))]);
-    data.insert("type".into(), vec![sayable(finding.item_type.as_ref().unwrap_or(&ending.item_type))]);
-    data.insert("job_id".into(), vec![ending.job.to_string()]);
-    data.entry("arch".into()).or_insert_with(|| vec![sayable(&ending.arch)]);
-    let named = [finding.testcase.as_deref().unwrap_or_default(), testcase, &ending.task];
-    let testcase = named.into_iter().find(|name| !name.is_empty()).unwrap_or_default();
-    json!({
-        "idempotency_key": key,
-        "outcome": finding.outcome.name(),
-        "testcase": sayable(testcase),
-        "groups": [{
-            "uuid": ending.job,
-            "description": sayable(&format!("{} {}", ending.task, ending.item)),
-            "ref_url": page,
-        }],
-        "ref_url": page,
-        "note": finding.note.as_deref().or(ending.note.as_deref()).map(sayable),
-        "data": data,
-    })
+    results
 }
 
 #[cfg(test)]
 mod tests {
-    use model::{Quota, Time};
+    use model::{JobId, Quota, Time};
+    use serde_json::json;
 
     use super::*;
     use crate::sample;
@@ -281,6 +233,28 @@ mod tests {
         let Next::Ended { results: of_another, .. } = decide(&again) else { panic!("it ended") };
         let keys = |results: &[Publication]| results.iter().map(|result| result.key).collect::<Vec<_>>();
         assert_eq!(keys(&results), keys(&of_another), "a job has the same keys, whichever attempt ends it");
+    }
+
+    #[test]
+    fn what_was_announced_gets_a_last_word_under_the_same_name() {
+        let task = sample::task("rpmlint", "publish: [running]");
+        let published = |findings| {
+            let ending = ending(vec![End::Exited { code: 1 }], findings);
+            let Next::Ended { results, .. } = next(&ending, Some(&task), &Settings::default()) else {
+                panic!("it ended")
+            };
+            let line = |result: &Publication| format!("{} {}", result.body["testcase"], result.body["outcome"]);
+            results.iter().map(line).collect::<Vec<_>>()
+        };
+        let other = |outcome| Finding { testcase: Some("other".into()), ..Finding::of(outcome) };
+        let of_another = Finding { item: Some("bar".into()), ..Finding::of(Outcome::Passed) };
+        let sum = published(vec![other(Outcome::Passed), other(Outcome::Failed), of_another]);
+        assert_eq!(
+            sum,
+            [r#""other" "PASSED""#, r#""other" "FAILED""#, r#""rpmlint" "PASSED""#, r#""rpmlint" "FAILED""#]
+        );
+        let own = published(vec![Finding::of(Outcome::Passed), other(Outcome::Info)]);
+        assert_eq!(own, [r#""rpmlint" "PASSED""#, r#""other" "INFO""#]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Delivering results to the results store: in batches, each result with a key that makes sending it twice harmless.
 //!
-//! What the store refuses is postponed with its reason and shown; it is never dropped. A foreign ResultsDB has no
+//! What the store refuses is postponed with its reason and shown; it is never dropped, unless it only announces a result. A foreign ResultsDB has no
 //! batches and no keys: there each result is sent by itself, at least once.
 
 use std::collections::BTreeMap;
@@ -190,6 +190,10 @@ impl Courier {
         }
         let now = app.store.now().await?;
         for (due, reason) in settled.refused {
+            if passes(&due) {
+                self.drop_announcement(app, due, &reason).await?;
+                continue;
+            }
             app.store.postpone(&[due.seq], now.plus(patience(due.tries)), &reason).await?;
             let seen = app.outbox.trouble().refused.insert(due.seq, reason.clone());
             if seen.is_none() {
@@ -198,6 +202,20 @@ impl Courier {
             }
             app.outbox.set(|trouble| drop(trouble.refused.insert(due.seq, reason)));
         }
+        Ok(())
+    }
+
+    /// A later result says more, and before that this one must not come late: so it is not kept.
+    async fn drop_announcement(&self, app: &App, due: Due, reason: &str) -> store::Result<()> {
+        app.store.delivered(&[due.seq]).await?;
+        let outcome = &due.publication.body["outcome"];
+        let job = due.publication.body["data"]["job_id"][0].as_str().unwrap_or_default();
+        tracing::error!(
+            job.id = job,
+            reason,
+            "the results store does not take {outcome}, which is dropped: let it know that outcome, or leave it out of \
+             the task's `publish`"
+        );
         Ok(())
     }
 
@@ -288,6 +306,11 @@ async fn single(client: &Client, due: Due, settled: &mut Settled) -> Result<(), 
         Err(ClientError::Refused { status, detail }) => settled.refused.push((due, format!("{status}: {detail}"))),
     }
     Ok(())
+}
+
+/// Whether it only tells that a result is to come.
+fn passes(due: &Due) -> bool {
+    matches!(due.publication.body["outcome"].as_str(), Some("QUEUED" | "RUNNING"))
 }
 
 fn not_let_in(detail: &str) -> String {

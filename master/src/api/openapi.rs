@@ -35,6 +35,7 @@ use crate::app::App;
         read::present_mode,
         read::jobs,
         read::job,
+        read::order,
         log::log,
         follow::follow,
         artifacts::list,

@@ -4,11 +4,13 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::get;
 use model::Time;
+use model::lease::JobOrder;
 use model::operator::{
     Divergence, EventDetail, EventSummary, JobDetail, JobSummary, ModeView, Page, SecretView, Status, Why, WorkerView,
 };
 use model::vitals::Vitals;
-use net::Caller;
+use net::{Caller, Problem};
+use rules::Subject;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -26,6 +28,7 @@ pub fn routes() -> Router<App> {
         .route("/mode", get(present_mode))
         .route("/jobs", get(jobs))
         .route("/jobs/{job}", get(job))
+        .route("/jobs/{job}/order", get(order))
         .route("/events", get(events))
         .route("/events/{event}", get(event))
         .route("/workers", get(workers))
@@ -69,6 +72,27 @@ pub async fn jobs(State(app): State<App>, Query(query): Query<JobQuery>) -> ApiR
 pub async fn job(State(app): State<App>, Path(job): Path<String>) -> ApiResult<axum::Json<JobDetail>> {
     let job = detail::named(&app, &job).await?;
     Ok(axum::Json(detail::job(&app, job).await?))
+}
+
+/// What a worker gets for a job: its task as it runs, its parameters and its event.
+#[utoipa::path(get, path = "/api/v1/jobs/{job}/order", tag = "reader", params(("job" = String, Path,)),
+    responses((status = 200, body = JobOrder), (status = 409)))]
+pub async fn order(State(app): State<App>, Path(job): Path<String>) -> ApiResult<axum::Json<JobOrder>> {
+    let job = detail::named(&app, &job).await?;
+    let parts = detail::parts(&app, job).await?;
+    let asked = parts.summary;
+    let (item, item_type, arch) = (&asked.item, &asked.item_type, &asked.arch);
+    let task = match app.tasks.version(parts.task_version).await? {
+        Some(task) => task.order(Subject { job, item, item_type, arch, params: &parts.params }),
+        None => Err(format!("version {} of its task cannot be read", parts.task_version)),
+    };
+    let task = task.map_err(Problem::conflict)?;
+    let event = match &asked.event_id {
+        Some(id) => app.store.event(id).await?.map(|stored| stored.event),
+        None => None,
+    };
+    let (item, item_type, arch) = (asked.item, asked.item_type, asked.arch);
+    Ok(axum::Json(JobOrder { job, task, item, item_type, arch, params: parts.params, event }))
 }
 
 /// Events, newest first.

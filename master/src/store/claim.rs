@@ -62,7 +62,7 @@ struct Claimed {
     given_up: bool,
     /// Some jobs were pointless by now, and have ended.
     too_late: bool,
-    /// The bus is to be told of what was granted.
+    /// There is something to deliver, to the results store or to the bus.
     announced: bool,
     /// There was work that a concurrent claim held at that moment; perhaps it has left some.
     missed: bool,
@@ -107,7 +107,9 @@ async fn serve(work: &mut Work, sets: &Sets, request: &ClaimRequest, term: Span,
     }
     // What was queued first is given first.
     granted.sort_by_key(|row| (row.rank, row.job));
-    granted.into_iter().map(Row::grant).collect::<Result<_>>().map(Ok)
+    let granted: Vec<Granted> = granted.into_iter().map(Row::grant).collect::<Result<_>>()?;
+    done.announced |= work.announce_running(&granted).await?;
+    Ok(Ok(granted))
 }
 
 /// Up to which job work is given out; none at all where the mode or the site forbids it.

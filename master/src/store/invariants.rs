@@ -78,7 +78,8 @@ const CHECKS: [(&str, &str); 15] = [
     (
         "things run or are unsent although the mode is idle",
         "SELECT count(*) FROM mode WHERE mode = 'idle'
-         AND (EXISTS (SELECT 1 FROM leases) OR EXISTS (SELECT 1 FROM outbox) OR EXISTS (SELECT 1 FROM messages))",
+         AND (EXISTS (SELECT 1 FROM leases) OR EXISTS (SELECT 1 FROM outbox WHERE NOT announces)
+             OR EXISTS (SELECT 1 FROM messages))",
     ),
     (
         "windows of idle are open although the mode is another, or none is",

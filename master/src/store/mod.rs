@@ -4,6 +4,7 @@
 //! is in: `waiting`, `queued`, `leases` or `ended`. Nothing here decides what a job's end means (the caller's `decide`
 //! does), and nothing here talks to anyone but the database.
 
+mod announce;
 mod artifacts;
 mod audit;
 mod bell;
@@ -83,6 +84,8 @@ struct Inner {
     labels: LabelSets,
     /// Which jobs the bus is told of, where it is told of any.
     announced: OnceLock<Arc<Announced>>,
+    /// Decides what is published beside findings.
+    announcer: OnceLock<Arc<dyn Announce>>,
 }
 
 impl Store {
@@ -103,6 +106,7 @@ impl Store {
             bell,
             labels: LabelSets::default(),
             announced: OnceLock::new(),
+            announcer: OnceLock::new(),
         };
         Ok(Store { inner: Arc::new(inner) })
     }

@@ -99,6 +99,7 @@ impl Moves {
             Tx::Pg(tx) => self.write_postgres(tx, now).await,
             Tx::Lite(tx) => self.write_sqlite(tx, now).await,
         }?;
+        work.announce_unjudged(&self.ended).await?;
         messages::ended(work, &self.ended).await
     }
 

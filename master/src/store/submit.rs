@@ -173,6 +173,7 @@ pub(super) async fn append(work: &mut Work, sets: &Sets, mut wanted: Vec<Wanted<
         return Ok(Answers(answers));
     }
     let made = insert(work, sets, &wanted).await?;
+    work.announce_queued(&wanted, &made).await?;
     messages::queued(work, &wanted, &made).await?;
     answers.extend(made.into_iter().map(JobId).map(|job| (job, JobAnswer::Submitted { job })));
     let there: Vec<Uuid> =

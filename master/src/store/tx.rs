@@ -12,6 +12,7 @@ use sqlx::{Postgres, Sqlite, Transaction};
 
 use super::error::{Error, Result, corrupt};
 use super::messages::Announced;
+use super::types::Announce;
 use super::{Store, mode};
 
 use std::sync::Arc;
@@ -61,6 +62,8 @@ pub(super) struct Work {
     pub label_sets: i64,
     /// Which jobs the bus is told of, where it is told of any.
     pub announced: Option<Arc<Announced>>,
+    /// Decides what is published beside findings.
+    pub announcer: Option<Arc<dyn Announce>>,
 }
 
 /// A session that stalls inside a transaction must not hold a takeover up: it is ended well before a lease.
@@ -134,6 +137,7 @@ impl Store {
             active: active == self.site(),
             label_sets,
             announced: self.announced(),
+            announcer: self.announcer(),
         })
     }
 

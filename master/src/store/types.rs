@@ -179,6 +179,40 @@ pub struct Publication {
     pub body: Value,
 }
 
+/// Decides what is published of a job beside what it found. Asked from inside transactions: it never waits.
+pub trait Announce: Send + Sync {
+    /// Whether any job of this version of a task is announced. `None` where the version was not learnt yet.
+    fn announces(&self, version: i64) -> Option<bool>;
+
+    /// Takes in a version as it is stored; no definition where what is stored is no JSON.
+    fn learn(&self, version: i64, name: &str, definition: Option<&Value>);
+
+    /// What to publish of this move, if anything.
+    fn publication(&self, moved: &Moved<'_>) -> Option<Publication>;
+}
+
+/// A job that moves.
+#[derive(Clone, Copy, Debug)]
+pub struct Moved<'a> {
+    pub job: JobId,
+    pub task_version: i64,
+    pub item: &'a str,
+    pub item_type: &'a str,
+    pub arch: &'a str,
+    pub params: &'a Map<String, Value>,
+    pub step: Step<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Step<'a> {
+    /// It is accepted, and waits for its turn.
+    Queued,
+    /// A worker has it, for the first time.
+    Running,
+    /// It ended, and found nothing: cancelled, expired, superseded.
+    Unjudged { reason: &'a str, attempts: u32 },
+}
+
 /// A publication that is due.
 #[derive(Clone, Debug)]
 pub struct Due {

@@ -26,6 +26,7 @@ tasks:
   rpmlint: { run: [lint, '{{ item }}', '{{ arch }}'], needs: { arch: '{{ arch }}' } }
   picky: { run: [check, '{{ params.level }}'] }
   flaky: { run: ['true'], retry: { on: [exit:75], attempts: 2, delay: 30s } }
+  gated: { run: ['true'], publish: [queued, running], retry: { on: [exit:75], attempts: 2, delay: 0s } }
 rules:
   - name: on-build
     topics: ['a.build']

@@ -25,6 +25,8 @@ struct Shelf {
     stumbles: Arc<Mutex<Option<&'static str>>>,
     down: Arc<Mutex<bool>>,
     foreign: bool,
+    /// An outcome that it does not know.
+    unknown: Arc<Mutex<Option<&'static str>>>,
 }
 
 impl Shelf {
@@ -52,6 +54,9 @@ impl Shelf {
         }
         let answer = |result: &Value| {
             let item = item_of(result);
+            if shelf.unknown.lock().unwrap().is_some_and(|unknown| result["outcome"] == unknown) {
+                return json!({"error": {"message": "outcome is not one of these"}});
+            }
             if shelf.refuses.lock().unwrap().contains(&item) {
                 return json!({"error": {"message": "no such item"}});
             }
@@ -162,4 +167,94 @@ async fn a_store_without_batches_gets_one_result_at_a_time_in_words_it_knows() {
     assert_eq!(taken[0]["outcome"], "PASSED");
     assert_eq!(taken[1]["outcome"], "NEEDS_INSPECTION", "a foreign store does not know ERROR");
     assert!(taken.iter().all(|result| result.get("idempotency_key").is_none()));
+}
+
+/// The outcomes that the store has, in their order: `item OUTCOME`.
+fn told(shelf: &Shelf) -> Vec<String> {
+    let line = |result: &Value| {
+        format!("{} {}", result["data"]["item"][0].as_str().unwrap(), result["outcome"].as_str().unwrap())
+    };
+    shelf.taken.lock().unwrap().iter().map(line).collect()
+}
+
+#[tokio::test]
+async fn a_gate_can_tell_waiting_from_missing_and_gets_a_last_word() {
+    let shelf = Shelf::default();
+    let (house, _stop) = house(&shelf).await;
+    let (w1, mut courier) = (worker("w1", &[]), Courier::default());
+    let mut deliver = async || courier.tick(house.app()).await.unwrap();
+    house.submit("noop", "quiet").await;
+    assert_eq!(deliver().await, Summary::default(), "whoever does not ask for it says nothing");
+    house.run_one(&w1).await;
+    house.submit("gated", "foo").await;
+    let twice = house.csv("/api/v1/jobs", "item,item_type,task,arch\nfoo,koji_build,gated,\n").await;
+    assert!(twice.text().contains("exists"), "{}", twice.text());
+    assert_eq!(deliver().await.delivered, 2);
+    let leases = house.claim(&w1, 1, "0s").await;
+    house.finish(&w1, &leases[0].token, exited(75), json!([])).await;
+    let again = house.claim(&w1, 1, "0s").await;
+    assert_eq!(again[0].attempt, 2);
+    let cases = json!([{"outcome": "PASSED", "testcase": "gated.a"}, {"outcome": "FAILED", "testcase": "gated.b"}]);
+    house.finish(&w1, &again[0].token, exited(1), cases).await;
+    deliver().await;
+    let foo = ["foo QUEUED", "foo RUNNING", "foo PASSED", "foo FAILED", "foo FAILED"];
+    assert_eq!(told(&shelf)[1..], foo);
+    let (own, group) = (
+        |n: usize| shelf.taken.lock().unwrap()[n]["testcase"].clone(),
+        |n: usize| shelf.taken.lock().unwrap()[n]["groups"][0]["uuid"].clone(),
+    );
+    assert_eq!((own(1), own(2), own(5)), ("gated".into(), "gated".into(), "gated".into()));
+    assert!((1..6).all(|n| group(n) == json!(leases[0].job)), "all of one job are one group");
+
+    let cancelled = house.submit("gated", "bar").await;
+    let path = format!("/api/v1/jobs/{cancelled}/cancel");
+    house.post(model::Role::Operator, &path, json!({"reason": "a mistake"})).await;
+    deliver().await;
+    assert_eq!(told(&shelf)[6..], ["bar QUEUED", "bar ERROR"]);
+    assert_eq!(shelf.taken.lock().unwrap()[7]["note"], "did not judge its item: cancelled by the-operator: a mistake");
+}
+
+#[tokio::test]
+async fn an_announcement_that_the_store_does_not_know_is_dropped_and_holds_nothing_up() {
+    let shelf = Shelf::default();
+    *shelf.unknown.lock().unwrap() = Some("RUNNING");
+    let (house, _stop) = house(&shelf).await;
+    house.submit("gated", "foo").await;
+    house.run_one(&worker("w1", &[])).await;
+    Courier::default().tick(house.app()).await.unwrap();
+    assert_eq!(told(&shelf), ["foo QUEUED", "foo PASSED"]);
+    let status = house.status().await;
+    assert_eq!((status.outbox, status.stopped_by.len()), (0, 0), "{:?}", status.stopped_by);
+}
+
+#[tokio::test]
+async fn no_infrastructure_end_is_published_as_failed() {
+    let shelf = Shelf::default();
+    let (house, _stop) = house(&shelf).await;
+    let w1 = worker("w1", &[]);
+    let ends = [
+        json!({"how": "signalled", "signal": 9}),
+        json!({"how": "timed_out", "quota": "total"}),
+        json!({"how": "lost"}),
+        json!({"how": "not_started", "reason": "no disk"}),
+        json!({"how": "handed_back"}),
+    ];
+    for (n, end) in ends.iter().enumerate() {
+        house.submit("noop", &format!("item-{n}")).await;
+        for _ in 0..12 {
+            house.advance(Span::minutes(2));
+            house.app().store.promote().await.unwrap();
+            for lease in house.claim(&w1, 1, "0s").await {
+                // Whatever it claims to have found.
+                house.finish(&w1, &lease.token, end.clone(), json!([{"outcome": "FAILED"}])).await;
+            }
+        }
+        let left = house.claim(&w1, 1, "0s").await;
+        for lease in &left {
+            house.finish(&w1, &lease.token, exited(0), json!([{"outcome": "PASSED"}])).await;
+        }
+    }
+    Courier::default().tick(house.app()).await.unwrap();
+    let told = told(&shelf);
+    assert_eq!(told, ["item-0 ERROR", "item-1 ERROR", "item-2 ERROR", "item-3 ERROR", "item-4 PASSED"]);
 }
