@@ -17,6 +17,7 @@ mod record;
 mod resume;
 mod role;
 mod rules;
+mod run;
 mod secret;
 mod status;
 mod terminal;
@@ -96,6 +97,8 @@ enum Command {
     /// Look at events, and why they made jobs or none
     #[command(subcommand)]
     Event(event::Event),
+    /// Run a task on this machine, with no server
+    Run(run::Run),
     /// Check rules, and try them on events
     #[command(subcommand)]
     Rules(rules::Rules),
@@ -196,6 +199,7 @@ impl Command {
             | Command::Job(_)
             | Command::Event(_)
             | Command::Rules(_)
+            | Command::Run(_)
             | Command::Mirrors(_)
             | Command::Token(_)
             | Command::Config(_)
@@ -225,6 +229,7 @@ impl Command {
             Command::Job(job) => job.run(session).await,
             Command::Event(event) => event.run(session).await,
             Command::Rules(rules) => rules.run(session).await,
+            Command::Run(run) => run.run(session).await,
             Command::Mirrors(mirrors) => mirrors.run(session).await,
             Command::Token(token) => token.run(session),
             Command::Config(config) => config.run(session),

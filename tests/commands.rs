@@ -108,6 +108,113 @@ fn a_job_log_may_come_through_a_pipe() {
     assert!(text(&output.stdout).starts_with("-: 0 rows: "));
 }
 
+/// A configuration with tasks that stand in `home`, for `taskotron run`.
+fn tasks(home: &Path, tasks: &str) {
+    std::fs::create_dir_all(home.join("config")).unwrap();
+    std::fs::write(home.join("config/tasks.yml"), tasks).unwrap();
+}
+
+/// `taskotron run` in `home`, where nothing of it may be left.
+fn run(home: &Path, arguments: &[&str]) -> Output {
+    let arguments = [&["run", "--config", "config", "-o", "json"], arguments].concat();
+    let before = std::fs::read_dir(home).unwrap().count();
+    let mut command = program(env!("CARGO_BIN_EXE_taskotron"), home, &arguments);
+    let output = command.env("TMPDIR", home).env("PATH", "/usr/bin:/bin").output().unwrap();
+    assert_eq!(std::fs::read_dir(home).unwrap().count(), before, "{arguments:?} leaves something");
+    output
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(&output.stderr)))
+}
+
+const LINT: &str = r#"
+echo "$1 on $2: $TASKOTRON_ITEM_TYPE $TASKOTRON_TASK $3"
+ls
+[ -z "${TASKOTRON_EVENT-}" ] || cat "$TASKOTRON_EVENT"
+sleep 60 &
+echo "<testsuite><testcase name='a'/><testcase name='b'>$4</testcase></testsuite>" > junit.xml
+"#;
+
+const LINT_TASKS: &str = r#"
+tasks:
+  lint:
+    source: { path: HOME/source }
+    run: [sh, lint.sh, "{{ item }}", "{{ arch }}", "{{ params.level }}", "{{ params.b | default('') }}"]
+    results: [junit]
+    testcase: dist.lint
+  slow: { run: [sleep, 60], timeout: 1s, grace: 1s }
+rules:
+  - name: on-build
+    topics: [a.build]
+    do:
+      - tasks: [lint]
+        item: "{{ body.nvr }}"
+        item_type: koji_build
+        arches: [x86_64]
+    params: { level: "7" }
+"#;
+
+#[test]
+fn a_task_runs_on_its_authors_machine_as_it_would_on_a_worker() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir(home.path().join("source")).unwrap();
+    std::fs::write(home.path().join("source/lint.sh"), LINT).unwrap();
+    tasks(home.path(), &LINT_TASKS.replace("HOME", &home.path().display().to_string()));
+    std::fs::write(home.path().join("event.json"), r#"{"id":"e1","topic":"a.build","body":{"nvr":"foo-1-1"}}"#)
+        .unwrap();
+
+    let passed = run(home.path(), &["lint", "--event", "event.json"]);
+    let log = text(&passed.stderr);
+    assert_eq!(code(&passed), 0, "{log}");
+    assert!(log.contains("foo-1-1 on x86_64: koji_build lint 7\n") && log.contains("lint.sh\n"), "{log}");
+    assert!(log.contains(r#""topic":"a.build""#), "the task gets the event: {log}");
+    let found = json(&passed);
+    assert_eq!((&found["outcome"], &found["end"]["code"]), (&"PASSED".into(), &0.into()));
+    let names: Vec<_> = found["results"].as_array().unwrap().iter().map(|r| r["testcase"].as_str().unwrap()).collect();
+    assert_eq!(names, ["dist.lint", "dist.lint.a", "dist.lint.b"]);
+
+    let by_hand = ["lint", "--item", "bar", "--param", "level=1", "--param", "b=<failure message='no'/>"];
+    let failed = run(home.path(), &by_hand);
+    assert_eq!((code(&failed), &json(&failed)["outcome"]), (1, &"FAILED".into()));
+    let late = run(home.path(), &["slow", "--item", "x"]);
+    assert_eq!((code(&late), &json(&late)["outcome"]), (1, &"ERROR".into()));
+    assert_eq!(json(&late)["results"][0]["note"], "did not judge its item: ran longer than its timeout");
+    for (arguments, says) in [
+        (&["lnt", "--item", "x"][..], "did you mean 'lint'?"),
+        (&["lint"], "name the --item"),
+        (&["lint", "--item", "x"], "params.level"),
+        (&["lint", "--event", "absent.json"], "cannot read absent.json"),
+        (&["slow", "--event", "event.json"], "no rule makes a job of 'slow'"),
+        (&["./absent", "--item", "x"], "cannot find ./absent"),
+        (&["./source", "--item", "x"], "no tests/tests.yml"),
+    ] {
+        let refused = run(home.path(), arguments);
+        assert_eq!(code(&refused), 2, "{arguments:?}");
+        assert!(text(&refused.stderr).contains(says), "{arguments:?}: {}", text(&refused.stderr));
+    }
+}
+
+#[test]
+fn a_formula_is_told_as_a_task_that_runs() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("old");
+    std::fs::create_dir(&folder).unwrap();
+    let formula = "name: smoke\ninput: { args: [koji_build] }\nactions:\n- shell: 'test ${koji_build} = foo-1-1'\n";
+    std::fs::write(folder.join("runtask.yml"), formula).unwrap();
+    let refused = run(home.path(), &["./old", "--item", "foo-1-1"]);
+    assert_eq!(code(&refused), 2);
+    let said = text(&refused.stderr);
+    let at = said.find("tasks:\n").unwrap_or_else(|| panic!("{said}"));
+    let lines: String =
+        said[at..].lines().take_while(|line| !line.is_empty()).map(|line| format!("{line}\n")).collect();
+    tasks(home.path(), &lines);
+    for (item, want) in [("foo-1-1", 0), ("bar-1-1", 1)] {
+        let ran = run(home.path(), &["smoke", "--item", item]);
+        assert_eq!(code(&ran), want, "{}", text(&ran.stderr));
+    }
+}
+
 #[test]
 fn a_benchmark_measures_the_real_rooms_and_leaves_nothing_behind() {
     let home = tempfile::tempdir().unwrap();

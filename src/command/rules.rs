@@ -104,7 +104,7 @@ impl Rules {
 }
 
 /// The folder that was named, or that the settings name.
-fn folder(session: &Session, named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+pub fn folder(session: &Session, named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     match named {
         Some(dir) => Ok(dir),
         None => Ok(session.layers(Vec::new())?.settings()?.configuration.dir),

@@ -1,0 +1,86 @@
+//! `taskotron run`: a task on its author's machine, by the worker's own way, with no server.
+
+mod found;
+mod order;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use crate::exit::{Exit, OrExit as _};
+
+use super::question::path;
+use super::terminal::harmless_log;
+use super::{Session, output, role};
+
+use found::Ran;
+
+const MORE: &str = "\
+TASK is a task of the configuration; or a folder with tests/tests.yml (a playbook of the Standard Test Interface), or with \
+.fmf (plans of tmt). The log goes to stderr as it comes, the results to stdout at the end.
+
+With --event the rules say what the task is run on: the item, the arch and the parameters of the job that they would make; \
+--item, --item-type, --arch and --param choose among several, or say it where no rule wants the task.
+
+Exit codes: 0 passed, 1 not passed, 2 usage or bad input, 6 the master cannot be asked, 8 interrupted.";
+
+#[derive(Args, Debug)]
+#[command(after_long_help = MORE)]
+pub struct Run {
+    /// The task's name, or a folder with tests
+    #[arg(value_name = "TASK", required_unless_present = "job")]
+    task: Option<String>,
+    #[command(flatten)]
+    subject: order::Subject,
+    /// The folder with the configuration; else the settings' [configuration] dir
+    #[arg(long, value_name = "DIR")]
+    config: Option<PathBuf>,
+    /// Run what a real job ran: its task as it was, its parameters and its event, asked of the master
+    #[arg(long, value_name = "ID", conflicts_with_all = ["task", "item", "item_type", "arch", "param", "event", "config"])]
+    job: Option<String>,
+}
+
+impl Run {
+    pub async fn run(self, session: &Session) -> anyhow::Result<Exit> {
+        let order: model::lease::JobOrder = match &self.job {
+            Some(job) => session.client()?.get(&path(&["jobs", job, "order"], &[])).await?,
+            None => self.subject.order(session, self.task.as_deref().unwrap_or_default(), self.config)?,
+        };
+        let folder = tempfile::Builder::new().prefix("taskotron-run-").tempdir();
+        let folder = folder.context("cannot make a folder to work in").or_exit(Exit::Usage)?;
+        let mut settings = session.layers(Vec::new())?.settings()?.worker;
+        settings.dir = folder.path().join("worker");
+        let stop = CancellationToken::new();
+        let interrupted = tokio::spawn({
+            let stop = stop.clone();
+            async move {
+                while tokio::signal::ctrl_c().await.is_ok() {
+                    stop.cancel();
+                }
+            }
+        });
+        let run = (order.task.name.clone(), order.item.clone(), order.item_type.clone(), order.arch.clone());
+        let testcase = order.task.testcase.clone();
+        let report = worker::once(settings, order.lease(1, "alone".into()), role::VIGIL, stop.clone(), show).await;
+        interrupted.abort();
+        let ran = Ran::new(run, &testcase, report?);
+        output::one(session.format, &ran, found::people)?;
+        Ok(match (stop.is_cancelled(), ran.passed()) {
+            (_, true) => Exit::Reached,
+            (true, false) => Exit::Aborted,
+            (false, false) => Exit::NotReached,
+        })
+    }
+}
+
+/// Shows a piece of the log. That nobody reads it any more does not stop the job.
+fn show(bytes: &[u8]) {
+    let mut err = std::io::stderr();
+    let _ = match err.is_terminal() {
+        true => err.write_all(harmless_log(bytes).as_bytes()),
+        false => err.write_all(bytes),
+    };
+}
