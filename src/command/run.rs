@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::exit::{Exit, OrExit as _};
 
 use super::question::path;
-use super::terminal::harmless_log;
+use super::terminal::LogText;
 use super::{Session, output, role};
 
 use found::Ran;
@@ -64,7 +64,10 @@ impl Run {
         });
         let run = (order.task.name.clone(), order.item.clone(), order.item_type.clone(), order.arch.clone());
         let testcase = order.task.testcase.clone();
+        let mut printer = Printer::new();
+        let show = |bytes: &[u8]| printer.print(bytes);
         let report = worker::once(settings, order.lease(1, "alone".into()), role::VIGIL, stop.clone(), show).await;
+        printer.end();
         interrupted.abort();
         let ran = Ran::new(run, &testcase, report?);
         output::one(session.format, &ran, found::people)?;
@@ -76,11 +79,27 @@ impl Run {
     }
 }
 
-/// Shows a piece of the log. That nobody reads it any more does not stop the job.
-fn show(bytes: &[u8]) {
-    let mut err = std::io::stderr();
-    let _ = match err.is_terminal() {
-        true => err.write_all(harmless_log(bytes).as_bytes()),
-        false => err.write_all(bytes),
-    };
+/// Shows the log as it comes. That nobody reads it any more does not stop the job.
+struct Printer {
+    text: Option<LogText>,
+}
+
+impl Printer {
+    fn new() -> Printer {
+        Printer { text: std::io::stderr().is_terminal().then(LogText::default) }
+    }
+
+    fn print(&mut self, bytes: &[u8]) {
+        let mut err = std::io::stderr();
+        let _ = match &mut self.text {
+            Some(text) => err.write_all(text.next(bytes).as_bytes()),
+            None => err.write_all(bytes),
+        };
+    }
+
+    fn end(&mut self) {
+        if let Some(text) = &mut self.text {
+            let _ = std::io::stderr().write_all(text.end().as_bytes());
+        }
+    }
 }

@@ -17,6 +17,7 @@ mod upstream;
 
 mod answers;
 mod artifacts;
+mod authors;
 mod backlog;
 mod bus;
 mod clocks;

@@ -19,6 +19,7 @@ use super::ApiResult;
 use super::extract::Query;
 use super::query::{EventQuery, JobQuery, PageQuery, place};
 use crate::app::App;
+use crate::store::JobPin;
 use crate::{detail, mode, secrets, status, vitals, why};
 
 pub fn routes() -> Router<App> {
@@ -82,8 +83,12 @@ pub async fn order(State(app): State<App>, Path(job): Path<String>) -> ApiResult
     let parts = detail::parts(&app, job).await?;
     let asked = parts.summary;
     let (item, item_type, arch) = (&asked.item, &asked.item_type, &asked.arch);
+    let pin = match &parts.source {
+        Some(JobPin::At(pin)) => Some(pin),
+        Some(JobPin::Open(_)) | None => None,
+    };
     let task = match app.tasks.version(parts.task_version).await? {
-        Some(task) => task.order(Subject { job, item, item_type, arch, params: &parts.params }),
+        Some(task) => task.order(Subject { job, item, item_type, arch, params: &parts.params }, pin),
         None => Err(format!("version {} of its task cannot be read", parts.task_version)),
     };
     let task = task.map_err(Problem::conflict)?;

@@ -63,7 +63,7 @@ impl Subject {
         };
         let job = self.job(&configuration, &name, event.as_ref())?;
         say_needs(session, task, &job)?;
-        let order = task.order(&job).map_err(|why| wrong(format!("task '{name}' cannot run this: {why}")))?;
+        let order = task.order(&job, None).map_err(|why| wrong(format!("task '{name}' cannot run this: {why}")))?;
         let NewJob { key, item, item_type, arch, params, .. } = job;
         Ok(JobOrder { job: key, task: order, item, item_type, arch, params, event })
     }

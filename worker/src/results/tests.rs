@@ -19,6 +19,9 @@ fn task(results: Vec<ResultFormat>) -> TaskOrder {
         results,
         testcase: "dist.shop".into(),
         log_limit: 0,
+        artifacts: Vec::new(),
+        artifact_limit: 0,
+        secrets: Vec::new(),
     }
 }
 
