@@ -5,7 +5,7 @@ use model::{NewJob, Span, Time};
 
 use crate::mirrors::Pins;
 use crate::secrets;
-use crate::store::{Admitted, Candidate, JobPin};
+use crate::store::{Admitted, Candidate, Fresh};
 use crate::tasks::Current;
 
 /// Where a job comes from.
@@ -13,6 +13,8 @@ use crate::tasks::Current;
 pub struct Origin {
     pub recorder: String,
     pub recorded_at: Time,
+    /// When the event was sent, by its publisher's clock.
+    pub event_time: Option<Time>,
     pub generation: u64,
     pub event: Option<String>,
 }
@@ -24,13 +26,16 @@ pub fn judge(job: NewJob, origin: Origin, current: &Current, pins: &Pins, now: T
     }
     match admit(&job, current, pins) {
         Err(reason) => Candidate::Answered(JobAnswer::Refused { reason }),
-        Ok((task_version, needs, source)) => Candidate::Admitted(Box::new(Admitted {
+        Ok(Fresh { task_version, needs, source, limit }) => Candidate::Admitted(Box::new(Admitted {
             job,
             task_version,
             needs,
             source,
+            limit,
             recorder: origin.recorder,
             recorded_at: origin.recorded_at,
+            // Nothing is sent after it was recorded: a publisher whose clock is ahead must not outdo what comes later.
+            ordered_at: origin.event_time.map_or(origin.recorded_at, |sent| sent.min(origin.recorded_at)),
             generation: origin.generation,
             event: origin.event,
             rerun_of: None,
@@ -38,9 +43,17 @@ pub fn judge(job: NewJob, origin: Origin, current: &Current, pins: &Pins, now: T
     }
 }
 
-/// The version of its task, the labels it needs and the commit it runs; or what to change.
-fn admit(job: &NewJob, current: &Current, pins: &Pins) -> Result<(i64, Vec<String>, Option<JobPin>), String> {
-    for (name, text) in [("item", &job.item), ("item_type", &job.item_type), ("arch", &job.arch), ("rule", &job.rule)] {
+/// Its task as it is now, or what to change.
+fn admit(job: &NewJob, current: &Current, pins: &Pins) -> Result<Fresh, String> {
+    let (none, supersede) = (String::new(), job.supersede.as_ref());
+    let key = supersede.map_or(&none, |supersede| &supersede.key);
+    for (name, text) in [
+        ("item", &job.item),
+        ("item_type", &job.item_type),
+        ("arch", &job.arch),
+        ("rule", &job.rule),
+        ("supersede_key", key),
+    ] {
         if text.contains('\0') {
             return Err(format!("{name} has a NUL character in it, which no database takes"));
         }
@@ -56,7 +69,7 @@ fn admit(job: &NewJob, current: &Current, pins: &Pins) -> Result<(i64, Vec<Strin
     let needs = secrets::left(version.task.needs(job)?, &current.secrets);
     version.task.check(job)?;
     let source = pins.of(&version.task, job.into())?;
-    Ok((version.number, needs, source))
+    Ok(Fresh { task_version: version.number, needs, source, limit: version.task.limit(job)? })
 }
 
 #[cfg(test)]
@@ -101,7 +114,7 @@ mod tests {
     }
 
     fn answer(job: NewJob, recorded_at: Time) -> Candidate {
-        let origin = Origin { recorder: "r".into(), recorded_at, generation: 1, event: None };
+        let origin = Origin { recorder: "r".into(), recorded_at, event_time: None, generation: 1, event: None };
         let now = Time(0).plus(Span::days(500));
         judge(job, origin, &current(), &Pins::default(), now, Span::days(400))
     }

@@ -4,6 +4,7 @@ mod artifacts;
 mod house;
 mod idle;
 mod intake;
+mod keys;
 mod leases;
 mod names;
 mod pages;

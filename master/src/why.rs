@@ -6,7 +6,7 @@ use model::operator::{EventDetail, Mode, Why, WorkerState, WorkerView};
 use model::{JobState, Outcome};
 
 use crate::app::App;
-use crate::store::{JobParts, JobPin, ModeRow, Place, Result, Site};
+use crate::store::{Behind, JobParts, JobPin, ModeRow, Place, Result, Site, at_most, serial_on};
 use crate::unserved::lacking;
 
 /// Why a job is where it is.
@@ -27,7 +27,10 @@ pub async fn job(app: &App, parts: &JobParts) -> Result<Why> {
             let why = task.and_then(|task| app.mirrors.why(&task, parts.subject()));
             format!("waits for its source: {}", why.unwrap_or_else(|| "its commit was just found".into()))
         }
-        place @ (Place::Waiting { .. } | Place::Running { .. } | Place::Ended { .. }) => {
+        Place::Waiting { until: None, key: Some(_), reason } => {
+            in_line(app.store.behind(parts.summary.id).await?, reason, &app.store.mode().await?)
+        }
+        place @ (Place::Waiting { .. } | Place::Quiet { .. } | Place::Running { .. } | Place::Ended { .. }) => {
             settled(place, parts.summary.outcome)
         }
     };
@@ -37,6 +40,15 @@ pub async fn job(app: &App, parts: &JobParts) -> Result<Why> {
     }
     if let Some(end) = &parts.summary.end {
         facts.insert("last_end".into(), end.to_string());
+    }
+    if let Some(supersede) = &parts.supersede {
+        facts.insert("supersede".into(), serial_on(supersede));
+    }
+    if let Some(limit) = &parts.limit {
+        facts.insert("concurrency".into(), at_most(&parts.summary.task, limit));
+    }
+    if let Some(at) = parts.expires_at {
+        facts.insert("expires_at".into(), at.to_string());
     }
     if let Some(of) = parts.rerun_of {
         facts.insert("rerun_of".into(), of.to_string());
@@ -86,6 +98,18 @@ fn queued(parts: &JobParts, around: &Surroundings) -> String {
     format!("{queue}; {running} of the {slots} slots that fit it are busy")
 }
 
+/// For a job that stands in line for a key: "behind job … (serial on foo)".
+fn in_line(behind: Option<Behind>, reason: &str, mode: &ModeRow) -> String {
+    match behind {
+        Some(Behind { first: Some(job), others: 0 }) => format!("behind job {job} ({reason})"),
+        Some(Behind { first: Some(job), others: 1 }) => format!("behind job {job} and 1 other ({reason})"),
+        Some(Behind { first: Some(job), others }) => format!("behind job {job} and {others} others ({reason})"),
+        Some(Behind { first: None, .. }) if mode.mode != Mode::Active => format!("{} ({reason})", stopped(mode)),
+        // It was let on since it was looked at.
+        Some(Behind { first: None, .. }) | None => format!("is next ({reason})"),
+    }
+}
+
 /// "the system is idle since … by …: …"
 pub fn stopped(mode: &ModeRow) -> String {
     format!("the system is {} since {} by {}: {}", mode.mode, mode.since.to_seconds(), mode.by, mode.reason)
@@ -98,6 +122,7 @@ fn settled(place: &Place, outcome: Option<Outcome>) -> String {
         Place::Waiting { until: Some(until), reason, .. } => format!("waits until {} ({reason})", until.to_seconds()),
         Place::Waiting { until: None, key: Some(key), reason } => format!("waits for {key} ({reason})"),
         Place::Waiting { until: None, key: None, reason } => format!("waits ({reason})"),
+        Place::Quiet { until, reason } => format!("quiet until {} ({reason})", until.to_seconds()),
         Place::Running { worker, cancel: Some(reason), .. } => format!("is being stopped on {worker}: {reason}"),
         Place::Running { worker, started_at, cancel: None, .. } => {
             format!("runs on {worker} since {}", started_at.to_seconds())
@@ -171,6 +196,8 @@ mod tests {
             task_version: 1,
             needs: needs.iter().map(|n| (*n).to_owned()).collect(),
             source: None,
+            supersede: None,
+            limit: None,
             rerun_of: None,
         }
     }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 use uuid::{Uuid, uuid};
 
-use crate::{Time, canonical};
+use crate::{Span, Time, canonical};
 
 /// The namespace of job keys (version 5 UUIDs).
 const JOB_KEYS: Uuid = uuid!("6f1d1c1e-8f0a-5b7e-9d5c-2f6f0e2b7a11");
@@ -77,20 +77,34 @@ pub struct NewJob {
     pub supersede: Option<Supersede>,
 }
 
-/// What a newer job with the same key does to an older one.
+/// How the jobs of one key get on with each other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Supersede {
     pub key: String,
     pub policy: Policy,
+    /// So long it waits whether a newer one comes. A job log does not tell: what is in it has been quiet for long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet: Option<Span>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Policy {
     None,
+    /// The newest ends those before it that have not begun.
     KeepLatestQueued,
+    /// The newest ends those before it, also those that run.
     CancelPrevious,
+    /// One after the other, each in its turn.
     Serial,
+}
+
+/// At most so many jobs of its task have this key at once; an empty key is the task as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    pub key: String,
+    /// At least 1.
+    pub most: u32,
 }
 
 impl Policy {

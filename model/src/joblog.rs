@@ -172,7 +172,7 @@ impl Header {
             (key, policy) => {
                 let known = Policy::ALL.into_iter().find(|p| p.name() == policy);
                 let policy = known.ok_or_else(|| format!("supersede_policy '{policy}' is unknown"))?;
-                Some(Supersede { key: key.to_owned(), policy })
+                Some(Supersede { key: key.to_owned(), policy, quiet: None })
             }
         };
         let params = match get("params") {
@@ -273,7 +273,7 @@ mod tests {
                 priority: -5,
                 params: json!({"k": "v;w"}).as_object().unwrap().clone(),
                 expires_at: Some(Time(1_800_000_000_000_000)),
-                supersede: Some(Supersede { key: "k".into(), policy: Policy::Serial }),
+                supersede: Some(Supersede { key: "k".into(), policy: Policy::Serial, quiet: None }),
             }],
         }
     }

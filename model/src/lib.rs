@@ -21,7 +21,7 @@ pub mod vitals;
 pub use artifact::{Artifact, ArtifactPiece, ArtifactStored, is_artifact_name};
 pub use canonical::canonical;
 pub use event::{Content, Event};
-pub use job::{Arch, JobId, JobState, NOARCH, NewJob, Policy, Supersede};
+pub use job::{Arch, JobId, JobState, Limit, NOARCH, NewJob, Policy, Supersede};
 pub use outcome::{End, Finding, Outcome, Quota};
 pub use role::Role;
 pub use span::Span;

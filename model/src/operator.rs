@@ -248,7 +248,7 @@ pub struct Backlog {
     pub rule: String,
     pub task: String,
     pub jobs: u64,
-    /// Jobs that became pointless while they waited: their time passed, and they do not run.
+    /// Jobs that became pointless while they waited: their time passed, or a newer one of their key came.
     #[serde(default)]
     pub stale: u64,
 }

@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use model::operator::VerdictView;
-use model::{Event, NOARCH, NewJob, Time};
+use model::{Event, NOARCH, NewJob, Supersede, Time};
 
 use crate::configuration::Configuration;
 use crate::kind::wrong_topic;
@@ -127,12 +127,13 @@ impl Configuration {
     }
 }
 
-/// A job in few words: "rpmlint on foo-1-1 (x86_64)".
+/// A job in few words: "rpmlint on foo-1-1 (x86_64), serial on foo".
 pub(crate) fn named(job: &NewJob) -> String {
-    match job.arch == NOARCH {
-        true => format!("{} on {}", job.task, job.item),
-        false => format!("{} on {} ({})", job.task, job.item, job.arch),
-    }
+    let arch = if job.arch == NOARCH { String::new() } else { format!(" ({})", job.arch) };
+    let quiet = |s: &Supersede| s.quiet.map(|span| format!(" after {span} of quiet")).unwrap_or_default();
+    let key = job.supersede.as_ref().map(|s| format!(", {} on {}{}", s.policy.name(), s.key, quiet(s)));
+    let key = key.unwrap_or_default();
+    format!("{} on {}{arch}{key}", job.task, job.item)
 }
 
 fn asks_for(jobs: &[NewJob]) -> String {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use model::{JobId, NOARCH, NewJob, Time};
+use model::{JobId, NOARCH, NewJob, Supersede, Time};
 use serde_json::{Map, Value};
 
 use crate::configuration::Configuration;
@@ -138,6 +138,7 @@ impl<'a> Maker<'a> {
         for (name, template) in &self.rule.params {
             params.insert(name.clone(), print(&format!("params.{name}"), template, &context)?.into());
         }
+        let supersede = self.supersede(&context)?;
         let mut jobs = Vec::with_capacity(order.tasks.len() * arches.len());
         for (task, _) in &order.tasks {
             jobs.extend(arches.iter().map(|arch| NewJob {
@@ -150,10 +151,19 @@ impl<'a> Maker<'a> {
                 priority: self.priority(task),
                 params: params.clone(),
                 expires_at: self.expires_at,
-                supersede: None,
+                supersede: supersede.clone(),
             }));
         }
         Ok(jobs)
+    }
+
+    fn supersede(&self, context: &Context) -> Result<Option<Supersede>, String> {
+        let Some(supersede) = &self.rule.supersede else { return Ok(None) };
+        let key = print("supersede.key", &supersede.key, context)?;
+        match key.trim().is_empty() {
+            true => Err("supersede.key prints nothing, which would be the key of too many".into()),
+            false => Ok(Some(Supersede { key, policy: supersede.policy, quiet: supersede.quiet })),
+        }
     }
 
     /// The rule's where it says one, else the task's.
@@ -174,7 +184,8 @@ impl<'a> Maker<'a> {
 /// How many bytes of text a job was given.
 fn length(job: &NewJob) -> usize {
     let params: usize = job.params.values().filter_map(Value::as_str).map(str::len).sum();
-    job.item.len() + job.item_type.len() + job.arch.len() + params
+    let key = job.supersede.as_ref().map_or(0, |supersede| supersede.key.len());
+    job.item.len() + job.item_type.len() + job.arch.len() + params + key
 }
 
 fn print(what: &str, template: &Template, context: &Context) -> Result<String, String> {

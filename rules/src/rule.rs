@@ -26,6 +26,7 @@ pub struct Rule {
     /// Its jobs' priority; the task's where it says nothing.
     pub(crate) priority: Option<i32>,
     pub(crate) expires: Option<Span>,
+    pub(crate) supersede: Option<Superseding>,
     pub(crate) params: Vec<(String, Template)>,
     pub(crate) tests: Vec<Case>,
     pub(crate) place: Place,
@@ -41,6 +42,15 @@ pub(crate) enum Source {
         number: Option<usize>,
         place: Place,
     },
+}
+
+/// How its jobs get on with others of the same key.
+#[derive(Clone, Debug)]
+pub(crate) struct Superseding {
+    pub key: Template,
+    pub policy: Policy,
+    /// So long its jobs wait whether a newer one comes.
+    pub quiet: Option<Span>,
 }
 
 /// One entry of a rule's `do`.
@@ -65,8 +75,6 @@ impl Rule {
         let when = kind::when(&section, problems);
         let orders = section.need("do", problems).and_then(|n| section::list(n, "do", problems)).unwrap_or_default();
         let orders = orders.iter().filter_map(|n| Order::read(n, problems)).collect();
-        section.not_yet("quiet", "quiet is not yet supported: leave it out", problems);
-        supersede(&section, problems);
         let tests = section.get("tests").map(|n| Case::read_all(n, problems)).unwrap_or_default();
         Some(Rule {
             name: name?,
@@ -75,6 +83,7 @@ impl Rule {
             orders,
             priority: section.get("priority").and_then(|n| section::integer(n, "priority", problems)),
             expires: section.get("expires").and_then(|n| section::span(n, "expires", problems)),
+            supersede: supersede(&section, problems),
             params: section.get("params").map(|n| kind::templates(n, "params", problems)).unwrap_or_default(),
             tests,
             place: section.place,
@@ -100,24 +109,44 @@ fn source(section: &Section<'_>, problems: &mut Problems) -> Option<Source> {
     }
 }
 
-/// Reads the policy and refuses all that would have an effect, since the master does not act on them yet.
-fn supersede(section: &Section<'_>, problems: &mut Problems) {
-    let Some(node) = section.get("supersede") else { return };
-    let Some(inner) = Section::open(node, "supersede", &["key", "policy"], problems) else { return };
-    if let Some(key) = inner.get("key") {
-        section::template(key, "key", problems);
-    }
-    let Some(policy) = inner.need("policy", problems) else { return };
-    let Some(name) = section::text(policy, "policy", problems) else { return };
-    let names = Policy::ALL.map(Policy::name);
-    match Policy::ALL.into_iter().find(|policy| policy.name() == name) {
-        Some(Policy::None) => {}
-        Some(Policy::KeepLatestQueued | Policy::CancelPrevious | Policy::Serial) => {
-            problems.add(policy.place, format!("the policy {name} is not yet supported: leave it out or write none"));
+/// None where the policy is none.
+fn supersede(section: &Section<'_>, problems: &mut Problems) -> Option<Superseding> {
+    let quiet = section.get("quiet").and_then(|node| section::span(node, "quiet", problems));
+    let policy = section.get("supersede").and_then(|node| policy(node, quiet, problems));
+    match policy.as_ref().map(|supersede| supersede.policy) {
+        Some(Policy::KeepLatestQueued | Policy::CancelPrevious) => {}
+        Some(Policy::Serial | Policy::None) | None => {
+            if section.get("quiet").is_some() {
+                let message = "quiet waits whether a newer job comes for the same key: it needs supersede with a key \
+                               and the policy keep-latest-queued or cancel-previous";
+                problems.add(section.key("quiet"), message);
+            }
         }
-        None => {
+    }
+    policy
+}
+
+fn policy(node: &Node, quiet: Option<Span>, problems: &mut Problems) -> Option<Superseding> {
+    let inner = Section::open(node, "supersede", &["key", "policy"], problems)?;
+    let key = inner.get("key").map(|node| section::template(node, "key", problems));
+    let node = inner.need("policy", problems)?;
+    let name = section::text(node, "policy", problems)?;
+    let names = Policy::ALL.map(Policy::name);
+    let policy = Policy::ALL.into_iter().find(|policy| policy.name() == name);
+    match (policy, key) {
+        (Some(Policy::None), _) => None,
+        (Some(Policy::KeepLatestQueued | Policy::CancelPrevious | Policy::Serial), None) => {
+            let what = "what jobs must have in common, such as \"{{ name }}\"";
+            problems.add(inner.place, format!("the policy {name} needs a key: {what}"));
+            None
+        }
+        (Some(policy @ (Policy::KeepLatestQueued | Policy::CancelPrevious | Policy::Serial)), Some(key)) => {
+            Some(Superseding { key: key?, policy, quiet })
+        }
+        (None, _) => {
             let near = hint(&name, names);
-            problems.add(policy.place, format!("unknown policy '{name}': the policies are {}{near}", names.join(", ")));
+            problems.add(node.place, format!("unknown policy '{name}': the policies are {}{near}", names.join(", ")));
+            None
         }
     }
 }

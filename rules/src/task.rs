@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::lease::{ResultFormat, TaskOrder};
 use model::source::{GIT_LABEL, Pin, Source};
-use model::{JobId, NOARCH, NewJob, Span};
+use model::{JobId, Limit, NOARCH, NewJob, Span};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -49,6 +49,17 @@ pub struct Task {
     // Left out where it is empty: so the versions of tasks that are stored stay what they are.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     publish: BTreeSet<Stage>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    concurrency: Option<Concurrency>,
+}
+
+/// How many of its jobs there may be at once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Concurrency {
+    limit: u32,
+    /// Of those for which this prints the same; of all where there is none.
+    key: Option<Template>,
 }
 
 /// What is published of a job before it has results.
@@ -224,6 +235,22 @@ impl Task {
     /// The priority of its jobs where no rule says one.
     pub fn priority(&self) -> i32 {
         self.priority
+    }
+
+    /// How many jobs like this one there may be at once.
+    pub fn limit<'a>(&self, job: impl Into<Subject<'a>>) -> Result<Option<Limit>, String> {
+        let Some(Concurrency { limit, key }) = &self.concurrency else { return Ok(None) };
+        let key = match key {
+            None => String::new(),
+            Some(key) => match key.render(&self.context(job.into())) {
+                Ok(key) if key.trim().is_empty() => {
+                    return Err("concurrency.key prints nothing; leave it out where all of the task are meant".into());
+                }
+                Ok(key) => key,
+                Err(why) => return Err(format!("cannot render concurrency.key: {why}")),
+            },
+        };
+        Ok(Some(Limit { key, most: *limit }))
     }
 
     fn context(&self, job: Subject<'_>) -> Context {

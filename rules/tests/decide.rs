@@ -194,3 +194,42 @@ rules:
         ]
     );
 }
+
+#[test]
+fn a_job_carries_its_policy_and_the_verdict_tells_it() {
+    let configuration = configuration(
+        r#"
+rules:
+  - name: push
+    topics: [push]
+    supersede: { key: "{{ body.repo }}#{{ body.branch | default('') }}", policy: cancel-previous }
+    quiet: 30s
+    do: [{ tasks: [a], item: "{{ body.repo }}", item_type: repo }]
+  - name: deploy
+    topics: [push]
+    supersede: { key: "{{ body.stage }}", policy: serial }
+    do: [{ tasks: [b], item: "{{ body.repo }}", item_type: repo }]
+  - name: none
+    topics: [push]
+    supersede: { policy: none }
+    do: [{ tasks: [b], item: other, item_type: repo }]
+"#,
+    );
+    let push = event("push", json!({"repo": "foo", "branch": "main", "stage": "lab"}));
+    insta::assert_snapshot!(verdicts(&configuration, &push), @r"
+    + push: asks for a on foo, cancel-previous on foo#main after 30s of quiet
+    + deploy: asks for b on foo, serial on lab
+    + none: asks for b on other
+    ");
+    let jobs = configuration.decide(&push, Time::default()).jobs;
+    let supersede = json!({"key": "foo#main", "policy": "cancel-previous", "quiet": "30s"});
+    assert_eq!(json!(jobs[0])["supersede"], supersede);
+    assert_eq!(jobs[2].supersede, None);
+    // A key that cannot be told is no key: such jobs would wait for each other, or end each other, without a reason.
+    let nowhere = event("push", json!({"repo": "foo", "stage": " "}));
+    insta::assert_snapshot!(verdicts(&configuration, &nowhere), @r"
+    + push: asks for a on foo, cancel-previous on foo# after 30s of quiet
+    + deploy: matches and makes no job; supersede.key prints nothing, which would be the key of too many
+    + none: asks for b on other
+    ");
+}

@@ -128,8 +128,6 @@ tasks:
 rules:
   - name: r
     topics: ['#']
-    quiet: 30s
-    supersede: { key: "{{ id }}", policy: serial }
     do: [{ tasks: [a], item: "{{ id }}", item_type: x }]
 schedules: [{ name: nightly, cron: "0 3 * * *" }]
 pools: { big: ["mem:64"] }
@@ -175,21 +173,61 @@ pools: { big: ["mem:64"] }
     10 |     retry: { on: [exit:0, timeout], attempts: 0 }
        |                                               ^
 
-    all.yml:14:5: quiet is not yet supported: leave it out
-    14 |     quiet: 30s
-       |     ^^^^^
-
-    all.yml:15:43: the policy serial is not yet supported: leave it out or write none
-    15 |     supersede: { key: "{{ id }}", policy: serial }
-       |                                           ^^^^^^
-
-    all.yml:17:1: schedules are not yet supported: leave them out, and start such jobs by jobrunner
-    17 | schedules: [{ name: nightly, cron: "0 3 * * *" }]
+    all.yml:15:1: schedules are not yet supported: leave them out, and start such jobs by jobrunner
+    15 | schedules: [{ name: nightly, cron: "0 3 * * *" }]
        | ^^^^^^^^^
 
-    all.yml:18:1: pools are not yet supported: leave them out, and name labels in a task's needs
-    18 | pools: { big: ["mem:64"] }
+    all.yml:16:1: pools are not yet supported: leave them out, and name labels in a task's needs
+    16 | pools: { big: ["mem:64"] }
        | ^^^^^
+    "#);
+}
+
+#[test]
+fn a_policy_says_what_it_lacks() {
+    let text = r#"
+tasks:
+  a: { run: ["true"], concurrency: 0 }
+  b: { run: ["true"], concurrency: { key: "{{ itm }}" } }
+rules:
+  - name: r
+    topics: ['#']
+    quiet: 30s
+    supersede: { key: "{{ id }}", policy: serial }
+    do: [{ tasks: [a], item: "{{ id }}", item_type: x }]
+  - name: s
+    topics: ['#']
+    supersede: { policy: keep-latest-queued }
+    do: [{ tasks: [b], item: "{{ id }}", item_type: x }]
+  - name: t
+    topics: ['#']
+    supersede: { key: k, policy: keep-latest }
+    do: [{ tasks: [b], item: "{{ id }}", item_type: x }]
+"#;
+    insta::assert_snapshot!(faults(&[("all.yml", text)]), @r#"
+    all.yml:3:36: the limit is at least 1; to run none of a task, take it out of the rules
+    3 |   a: { run: ["true"], concurrency: 0 }
+      |                                    ^
+
+    all.yml:4:36: concurrency needs 'limit'
+    4 |   b: { run: ["true"], concurrency: { key: "{{ itm }}" } }
+      |                                    ^
+
+    all.yml:4:43: unknown name 'itm': a task sees item, item_type, arch, task, params, job_id; did you mean 'item'?
+    4 |   b: { run: ["true"], concurrency: { key: "{{ itm }}" } }
+      |                                           ^^^^^^^^^^^
+
+    all.yml:8:5: quiet waits whether a newer job comes for the same key: it needs supersede with a key and the policy keep-latest-queued or cancel-previous
+    8 |     quiet: 30s
+      |     ^^^^^
+
+    all.yml:13:16: the policy keep-latest-queued needs a key: what jobs must have in common, such as "{{ name }}"
+    13 |     supersede: { policy: keep-latest-queued }
+       |                ^
+
+    all.yml:17:34: unknown policy 'keep-latest': the policies are none, keep-latest-queued, cancel-previous, serial
+    17 |     supersede: { key: k, policy: keep-latest }
+       |                                  ^^^^^^^^^^^
     "#);
 }
 

@@ -2,7 +2,7 @@
 
 use model::lease::ResultFormat;
 use model::source::{Commit, Pin, Source};
-use model::{JobId, NewJob, Span};
+use model::{JobId, Limit, NewJob, Span};
 use rules::{Configuration, RetryPolicy, Task};
 use serde_json::json;
 
@@ -22,8 +22,9 @@ tasks:
     limits: { log: 2MiB }
     testcase: "dist.full.{{ item_type }}"
     priority: -2
+    concurrency: { limit: 2, key: "{{ item_type }}-{{ arch }}" }
   bare: { source: none, run: ["true"] }
-  settled: { run: ["true"], retry: never }
+  settled: { run: ["true"], retry: never, concurrency: 3 }
 "#;
 
 fn configuration() -> Configuration {
@@ -69,6 +70,7 @@ fn a_task_becomes_an_order_for_one_job() {
     assert_eq!(task.testcase(&job).unwrap(), "dist.full.koji_build");
     assert!(task.interruptible() && task.exclusive());
     assert_eq!(task.priority(), -2);
+    assert_eq!(task.limit(&job).unwrap(), Some(Limit { key: "koji_build-s390x".into(), most: 2 }));
 }
 
 #[test]
@@ -85,7 +87,12 @@ fn defaults_work() {
     assert_eq!(order.results, [ResultFormat::ResultYaml, ResultFormat::ExitCode]);
     assert_eq!(task.testcase(&job).unwrap(), "bare");
     assert_eq!(task.retry(), &RetryPolicy::default());
-    assert_eq!(configuration.task("settled").unwrap().retry(), &RetryPolicy::Never);
+    assert_eq!(task.limit(&job).unwrap(), None);
+    let settled = configuration.task("settled").unwrap();
+    assert_eq!(settled.retry(), &RetryPolicy::Never);
+    assert_eq!(settled.limit(&job).unwrap(), Some(Limit { key: String::new(), most: 3 }));
+    // What says nothing of it is the same version as before there was such a key.
+    assert!(task.definition().get("concurrency").is_none());
 }
 
 #[test]

@@ -98,7 +98,7 @@ fn backlog(plan: &Resumed) -> anyhow::Result<()> {
         return Ok(());
     }
     let stale = plan.backlog.iter().any(|line| line.stale > 0);
-    let columns = ["rule", "task", "jobs"].into_iter().chain(stale.then_some("expired"));
+    let columns = ["rule", "task", "jobs"].into_iter().chain(stale.then_some("stale"));
     let mut table = output::table(columns);
     for line in &plan.backlog {
         let rule = if line.rule.is_empty() { "(by hand)" } else { &line.rule };

@@ -202,10 +202,8 @@ pub async fn fresh(app: &App, current: &Current, job: JobId) -> Result<Option<Fr
         return Ok(None);
     }
     let now = app.store.now().await?;
-    let (Ok(needs), Ok(source)) = (version.task.needs(subject), app.mirrors.pins(now).of(&version.task, subject))
-    else {
-        return Ok(None);
-    };
+    let (Ok(needs), Ok(limit)) = (version.task.needs(subject), version.task.limit(subject)) else { return Ok(None) };
+    let Ok(source) = app.mirrors.pins(now).of(&version.task, subject) else { return Ok(None) };
     let needs = secrets::left(needs, &current.secrets);
-    Ok(Some(Fresh { task_version: version.number, needs, source }))
+    Ok(Some(Fresh { task_version: version.number, needs, source, limit }))
 }

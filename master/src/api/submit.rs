@@ -128,6 +128,7 @@ impl Desk<'_> {
         let origin = Origin {
             recorder: if row.recorder.is_empty() { format!("by hand: {}", self.caller.name) } else { row.recorder },
             recorded_at: row.recorded_at.unwrap_or(self.now),
+            event_time: row.event_time,
             generation: row.generation.unwrap_or(self.generation),
             event: (!row.event_id.is_empty()).then_some(row.event_id),
         };

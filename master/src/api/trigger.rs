@@ -68,6 +68,7 @@ fn event(recorder: &str, record: Record, current: &Current, pins: &Pins, now: Ti
     let origin = Origin {
         recorder: recorder.to_owned(),
         recorded_at: record.recorded_at,
+        event_time: record.event.sent_at.as_deref().and_then(Time::parse_loose),
         generation: record.generation,
         event: Some(record.event.id.clone()),
     };

@@ -1,7 +1,7 @@
 //! What is published of a job beside what it found: decided by whoever the store was given, in the transaction that
 //! moves the job, and written with it. Tasks that ask for none of it cost a look into memory.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use model::JobId;
@@ -41,13 +41,12 @@ struct Unjudged {
 
 impl Work {
     /// Announces jobs that were made just now; `made` are the ids that were new.
-    pub(super) async fn announce_queued(&mut self, wanted: &[Wanted<'_>], made: &[Uuid]) -> Result<()> {
+    pub(super) async fn announce_queued(&mut self, wanted: &[Wanted<'_>], made: &HashMap<Uuid, i64>) -> Result<()> {
         let Some(by) = self.announcer.clone() else { return Ok(()) };
-        let made: HashSet<&Uuid> = made.iter().collect();
         let mut said = Vec::new();
         for w in wanted {
             let job = &w.admitted.job;
-            if made.contains(&job.key.0) && self.announces(&*by, w.admitted.task_version).await? {
+            if made.contains_key(&job.key.0) && self.announces(&*by, w.admitted.task_version).await? {
                 let moved = Moved {
                     job: job.key,
                     task_version: w.admitted.task_version,

@@ -10,24 +10,29 @@ use super::number::nat;
 use super::text::clean;
 use super::tx::{Work, on_tx, retrying};
 use super::types::{Act, Cancel};
-use super::{Result, Store, audit, mode};
+use super::{Result, Store, audit, keys, mode};
 
 impl Store {
     /// One answer for each job, in order. What runs is only marked: the worker is told when it renews.
     pub async fn cancel(&self, jobs: &[JobId], act: &Act) -> Result<Vec<Cancel>> {
         let mut order: Vec<usize> = (0..jobs.len()).collect();
         order.sort_by_key(|i| jobs[*i]);
-        retrying(async || {
+        let (answers, ring) = retrying(async || {
             let mut work = self.begin().await?;
             let mut answers = vec![Cancel::Unknown; jobs.len()];
             for i in &order {
                 answers[*i] = cancel(&mut work, jobs[*i], act).await?;
             }
             audit::record(&mut work, act).await?;
+            let ring = work.woken;
             work.commit().await?;
-            Ok(answers)
+            Ok((answers, ring))
         })
-        .await
+        .await?;
+        if ring {
+            self.ring();
+        }
+        Ok(answers)
     }
 
     /// Tells the workers to stop what runs, to be queued again, where a drain's deadline asks for it and `may` says it of
@@ -67,7 +72,7 @@ impl Store {
                 return Ok(0);
             }
             let rows = on_tx!(&mut work.tx, |conn| {
-                sqlx::query("UPDATE leases SET cancel = $1 WHERE cancel IS NULL")
+                sqlx::query("UPDATE leases SET cancel = $1, successor = NULL WHERE cancel IS NULL")
                     .bind(reason)
                     .execute(conn)
                     .await?
@@ -108,6 +113,7 @@ async fn cancel(work: &mut Work, job: JobId, act: &Act) -> Result<Cancel> {
         sqlx::query_scalar("SELECT seq FROM jobs WHERE id = $1").bind(job.0).fetch_optional(conn).await?
     });
     let Some(seq) = seq else { return Ok(Cancel::Unknown) };
+    keys::lock_those_of(work, &[seq]).await?;
     let reason = clean(&format!("cancelled by {}: {}", act.actor, act.reason)).into_owned();
     for _ in 0..3 {
         if let Some(attempt) = unqueue(work, seq).await? {
@@ -117,13 +123,15 @@ async fn cancel(work: &mut Work, job: JobId, act: &Act) -> Result<Cancel> {
                 reason: reason.clone(),
                 outcome: None,
                 attempts: attempt - 1,
+                successor: None,
+                keyed: true,
             };
             Moves { ended: vec![end], ..Moves::default() }.write(work).await?;
             return Ok(Cancel::Ended);
         }
-        // A person's wish to end it outweighs a drain's wish to have it run elsewhere.
+        // A person's wish to end it outweighs a drain's to have it run elsewhere, and a newer job's to have its place.
         let marked = on_tx!(&mut work.tx, |conn| {
-            sqlx::query("UPDATE leases SET cancel = $2, requeue = FALSE WHERE job = $1")
+            sqlx::query("UPDATE leases SET cancel = $2, requeue = FALSE, successor = NULL WHERE job = $1")
                 .bind(seq)
                 .bind(&reason)
                 .execute(conn)

@@ -7,7 +7,7 @@ use super::moves::{EndedRow, Moves};
 use super::number::count;
 use super::tx::{Tx, Work, retrying};
 use super::types::{Decide, Expired};
-use super::{Result, Store};
+use super::{Result, Store, keys};
 
 /// Rows that one transaction moves at most, so that none is long.
 const SLICE: i64 = 500;
@@ -33,8 +33,9 @@ impl Store {
             }
         }
         loop {
-            let expired = retrying(async || self.end_pointless().await).await?;
+            let (expired, rings) = retrying(async || self.end_pointless().await).await?;
             all.expired += expired;
+            ring |= rings;
             if expired == 0 {
                 break;
             }
@@ -45,7 +46,7 @@ impl Store {
         Ok(all)
     }
 
-    /// Queues what has waited long enough; how many that were.
+    /// Queues what has waited long enough, or lets it ask for its keys; how many that were.
     pub async fn promote(&self) -> Result<u64> {
         let mut all = 0;
         loop {
@@ -54,7 +55,12 @@ impl Store {
                 if !work.active {
                     return Ok(0);
                 }
-                let moved = promote(&mut work).await?;
+                let mut moved = promote(&mut work).await?;
+                if moved < SLICE as u64 {
+                    let quiet = quiet_by_now(&mut work).await?;
+                    keys::enter(&mut work, &quiet).await?;
+                    moved += quiet.len() as u64;
+                }
                 work.commit().await?;
                 Ok(moved)
             })
@@ -86,24 +92,26 @@ impl Store {
             return Ok((lost, false));
         }
         moves.write(&mut work).await?;
+        let ring = work.woken || !moves.queued.is_empty() || !moves.outbox.is_empty();
         work.commit().await?;
         lost.sort_unstable();
-        Ok((lost, !moves.queued.is_empty() || !moves.outbox.is_empty()))
+        Ok((lost, ring))
     }
 
-    async fn end_pointless(&self) -> Result<u64> {
+    async fn end_pointless(&self) -> Result<(u64, bool)> {
         let mut work = self.begin().await?;
         if !work.active {
-            return Ok(0);
+            return Ok((0, false));
         }
         let rows = pointless(&mut work).await?;
         if rows.is_empty() {
-            return Ok(0);
+            return Ok((0, false));
         }
         let ended = rows.iter().map(|(job, attempt)| EndedRow::expired(*job, *attempt)).collect();
         Moves { ended, ..Moves::default() }.write(&mut work).await?;
+        let ring = work.woken;
         work.commit().await?;
-        Ok(rows.len() as u64)
+        Ok((rows.len() as u64, ring))
     }
 }
 
@@ -144,6 +152,27 @@ async fn run_out(work: &mut Work, seen: Time) -> Result<Vec<Taken>> {
     }
 }
 
+/// Jobs that have waited whether another comes for their key, and none did. PostgreSQL skips what somebody is just
+/// ending.
+async fn quiet_by_now(work: &mut Work) -> Result<Vec<i64>> {
+    macro_rules! select {
+        ($lock:literal) => {
+            concat!(
+                "SELECT job FROM waiting WHERE until_at <= $1 AND quiet_since IS NOT NULL ORDER BY until_at LIMIT $2",
+                $lock
+            )
+        };
+    }
+    let now = work.now.0;
+    Ok(match &mut work.tx {
+        Tx::Pg(tx) => {
+            let sql = select!(" FOR UPDATE SKIP LOCKED");
+            sqlx::query_scalar(sql).bind(now).bind(SLICE).fetch_all(&mut **tx).await?
+        }
+        Tx::Lite(tx) => sqlx::query_scalar(select!("")).bind(now).bind(SLICE).fetch_all(&mut **tx).await?,
+    })
+}
+
 /// PostgreSQL does it in one statement, and skips what somebody is just cancelling; SQLite in two.
 async fn promote(work: &mut Work) -> Result<u64> {
     let now = work.now.0;
@@ -151,7 +180,8 @@ async fn promote(work: &mut Work) -> Result<u64> {
         Tx::Pg(tx) => Ok(sqlx::query(
             "WITH due AS (
                  DELETE FROM waiting WHERE job = ANY (ARRAY (
-                     SELECT job FROM waiting WHERE until_at <= $1 ORDER BY until_at LIMIT $2 FOR UPDATE SKIP LOCKED))
+                     SELECT job FROM waiting WHERE until_at <= $1 AND quiet_since IS NULL
+                     ORDER BY until_at LIMIT $2 FOR UPDATE SKIP LOCKED))
                  RETURNING job, attempt, expires_at, rank)
              INSERT INTO queued (job, attempt, needs, rank, expires_at)
              SELECT d.job, d.attempt, j.needs, COALESCE(d.rank, j.rank), d.expires_at
@@ -167,7 +197,7 @@ async fn promote(work: &mut Work) -> Result<u64> {
                 "INSERT INTO queued (job, attempt, needs, rank, expires_at)
                  SELECT w.job, w.attempt, j.needs, COALESCE(w.rank, j.rank), w.expires_at
                  FROM waiting w JOIN jobs j ON j.seq = w.job
-                 WHERE w.until_at <= $1 ORDER BY w.until_at LIMIT $2",
+                 WHERE w.until_at <= $1 AND w.quiet_since IS NULL ORDER BY w.until_at LIMIT $2",
             )
             .bind(now)
             .bind(SLICE)

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use model::lease::Receipt;
-use model::{End, Finding, JobId, Time};
+use model::{End, Finding, JobId, JobState, Time};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -50,8 +50,8 @@ impl Store {
                 accepted.extend(repeated.iter().map(|a| a.token));
                 keep_stale(&mut work, &stale).await?;
             }
-            let ring = !moves.queued.is_empty() || !moves.outbox.is_empty();
             moves.write(&mut work).await?;
+            let ring = work.woken || !moves.queued.is_empty() || !moves.outbox.is_empty();
             work.commit().await?;
             Ok((accepted, ring))
         })
@@ -115,6 +115,7 @@ pub(super) struct Taken {
     started_at: i64,
     cancel: Option<String>,
     requeue: bool,
+    successor: Option<i64>,
     task: String,
     item: String,
     item_type: String,
@@ -123,6 +124,7 @@ pub(super) struct Taken {
     params: String,
     task_version: i64,
     expires_at: Option<i64>,
+    keyed: bool,
     /// JSON: an array of ends.
     ends: Option<String>,
     #[sqlx(skip)]
@@ -133,8 +135,10 @@ pub(super) struct Taken {
 
 macro_rules! taken_columns {
     () => {
-        "l.job, j.id, l.attempt, l.needs, l.rank, l.secret, l.worker, l.started_at, l.cancel, l.requeue, j.task, j.item,
-         j.item_type, j.arch, j.params, j.task_version, j.expires_at"
+        "l.job, j.id, l.attempt, l.needs, l.rank, l.secret, l.worker, l.started_at, l.cancel, l.requeue, l.successor, j.task,
+         j.item,
+         j.item_type, j.arch, j.params, j.task_version, j.expires_at,
+         (j.supersede_policy IS NOT NULL OR j.limit_most IS NOT NULL) AS keyed"
     };
 }
 /// The ends of the attempts before, in their order, as a JSON array.
@@ -181,6 +185,11 @@ impl Moves {
             log_size: int(told.log_size),
             secret: told.reported.then(|| taken.secret.clone()),
         });
+        let stopped = taken.cancel.is_some() && !taken.requeue;
+        if let (Some(successor), true) = (taken.successor, stopped) {
+            // Whatever it found out while it was being stopped: nobody wants to know that any more.
+            return self.superseded(taken, successor, "a newer job of its key came while it ran");
+        }
         let mut ends = taken.earlier.clone();
         ends.push(end);
         let next = decide(&Ending {
@@ -195,14 +204,31 @@ impl Moves {
             ends,
             findings: told.findings.to_vec(),
             note: told.note.map(str::to_owned),
-            cancelled: taken.cancel.is_some() && !taken.requeue,
+            cancelled: stopped,
             now,
         });
-        self.follow(taken, next, now);
+        match (next, taken.successor) {
+            (Next::Again { .. }, Some(successor)) => {
+                self.superseded(taken, successor, "a newer job of its key came before it could be tried again");
+            }
+            (next @ (Next::Again { .. } | Next::Ended { .. }), _) => self.follow(taken, next, now),
+        }
+    }
+
+    fn superseded(&mut self, taken: &Taken, successor: i64, reason: &str) {
+        self.ended.push(EndedRow {
+            job: taken.job,
+            state: JobState::Superseded,
+            reason: reason.into(),
+            outcome: None,
+            attempts: taken.attempt,
+            successor: Some(successor),
+            keyed: true,
+        });
     }
 
     fn follow(&mut self, taken: &Taken, next: Next, now: Time) {
-        let Taken { job, attempt, needs, rank, expires_at, .. } = *taken;
+        let Taken { job, attempt, needs, rank, expires_at, keyed, .. } = *taken;
         match next {
             Next::Again { at: Some(at), reason } if at > now => {
                 self.waiting.push(WaitingRow { job, attempt: attempt + 1, until_at: at.0, reason, expires_at });
@@ -210,7 +236,7 @@ impl Moves {
             // It keeps its rank: it has waited longer than what came after it.
             Next::Again { .. } => self.queued.push(QueuedRow { job, attempt: attempt + 1, needs, rank, expires_at }),
             Next::Ended { state, reason, outcome, results } => {
-                self.ended.push(EndedRow { job, state, reason, outcome, attempts: attempt });
+                self.ended.push(EndedRow { job, state, reason, outcome, attempts: attempt, successor: None, keyed });
                 let row =
                     |result: super::Publication| OutboxRow { key: result.key, job, body: result.body.to_string() };
                 self.outbox.extend(results.into_iter().map(row));

@@ -5,7 +5,7 @@ use db::on_read;
 use super::{Result, Store};
 
 /// (what is wrong, how to count it)
-const CHECKS: [(&str, &str); 15] = [
+const CHECKS: &[(&str, &str)] = &[
     (
         "artifacts are kept whose bytes are not",
         "SELECT count(*) FROM artifacts a
@@ -86,6 +86,57 @@ const CHECKS: [(&str, &str); 15] = [
         "SELECT count(*) FROM mode
          WHERE (mode = 'idle') <> EXISTS (SELECT 1 FROM windows WHERE resumed_at IS NULL)",
     ),
+    (
+        "jobs may run without having all their keys",
+        "SELECT count(*) FROM (SELECT job FROM queued UNION ALL SELECT job FROM leases) s JOIN jobs j ON j.seq = s.job
+         WHERE (SELECT count(*) FROM keys k WHERE k.job = s.job AND k.step > 0 AND k.held)
+             <> CASE WHEN j.supersede_policy = 'serial' THEN 1 ELSE 0 END
+              + CASE WHEN j.limit_most IS NOT NULL THEN 1 ELSE 0 END",
+    ),
+    (
+        "keys are had by jobs that have ended, or that there are not",
+        "SELECT count(*) FROM keys k WHERE NOT EXISTS (SELECT 1 FROM waiting w WHERE w.job = k.job)
+         AND NOT EXISTS (SELECT 1 FROM queued q WHERE q.job = k.job)
+         AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.job = k.job)",
+    ),
+    (
+        "keys are held by more jobs at once than their limits allow",
+        "SELECT count(*) FROM (SELECT key FROM keys WHERE held AND step > 0 GROUP BY key
+             HAVING count(*) > max(most)) s",
+    ),
+    (
+        "jobs stand first in line for a key that is free",
+        "SELECT count(*) FROM mode m, keys l WHERE m.mode = 'active' AND NOT l.held
+         AND NOT EXISTS (SELECT 1 FROM keys b WHERE b.key = l.key AND NOT b.held AND (b.rank, b.job) < (l.rank, l.job))
+         AND (SELECT count(*) FROM keys h WHERE h.key = l.key AND h.held) < l.most",
+    ),
+    (
+        "jobs are to run although a newer one of their key has come",
+        "SELECT count(*) FROM (SELECT job FROM waiting UNION ALL SELECT job FROM queued) s
+         JOIN jobs j ON j.seq = s.job
+         JOIN jobs n ON n.seq = (SELECT r.seq FROM jobs r WHERE r.scope = j.scope
+             ORDER BY r.ordered_at DESC, r.recorded_at DESC, r.seq DESC LIMIT 1)
+         WHERE n.seq <> j.seq AND NOT ((n.event IS NOT NULL OR n.event_id IS NOT NULL)
+             AND COALESCE(n.event, 0) = COALESCE(j.event, 0) AND COALESCE(n.event_id, '') = COALESCE(j.event_id, ''))",
+    ),
+    (
+        "jobs that have not ended are not known under their key",
+        "SELECT count(*) FROM jobs j WHERE j.scope IS NOT NULL
+         AND NOT EXISTS (SELECT 1 FROM ended x WHERE x.job = j.seq)
+         AND NOT EXISTS (SELECT 1 FROM keys k WHERE k.job = j.seq AND k.step = 0 AND k.key = j.scope)",
+    ),
+    (
+        "superseded jobs have no successor, or one that is not newer: their chain would not end",
+        "SELECT count(*) FROM ended x JOIN jobs j ON j.seq = x.job LEFT JOIN jobs n ON n.seq = x.successor
+         WHERE x.state = 'superseded' AND x.state <> 'finished'
+         AND (n.seq IS NULL OR n.scope <> j.scope
+              OR (n.ordered_at, n.recorded_at, n.seq) <= (j.ordered_at, j.recorded_at, j.seq))",
+    ),
+    (
+        "jobs wait for a key and do not stand in line for it, or the other way round",
+        "SELECT count(*) FROM waiting w
+         WHERE (w.key IS NOT NULL AND w.key <> 'source') <> EXISTS (SELECT 1 FROM keys k WHERE k.job = w.job AND NOT k.held)",
+    ),
 ];
 
 impl Store {
@@ -94,7 +145,7 @@ impl Store {
     pub async fn invariants(&self) -> Result<Vec<String>> {
         let mut wrong = Vec::new();
         for (what, sql) in CHECKS {
-            let n: i64 = on_read!(self.db(), |pool| sqlx::query_scalar(sql).fetch_one(pool).await?);
+            let n: i64 = on_read!(self.db(), |pool| sqlx::query_scalar(*sql).fetch_one(pool).await?);
             if n > 0 {
                 wrong.push(format!("{n} {what}"));
             }

@@ -2,7 +2,7 @@
 
 use db::on_read;
 use model::operator::{AttemptView, JobSummary};
-use model::{End, JobId, JobState, Outcome, Span, Time};
+use model::{End, JobId, JobState, Limit, Outcome, Policy, Span, Supersede, Time};
 use uuid::Uuid;
 
 use super::error::corrupt;
@@ -25,6 +25,7 @@ struct Row {
     created_at: i64,
     waiting_attempt: Option<i32>,
     until_at: Option<i64>,
+    quiet_since: Option<i64>,
     key: Option<String>,
     waiting_reason: Option<String>,
     queued_attempt: Option<i32>,
@@ -45,7 +46,8 @@ struct Row {
 macro_rules! select {
     () => {
         "SELECT j.seq, j.id, j.task, j.item, j.item_type, j.arch, j.rule, COALESCE(e.id, j.event_id) AS event_id,
-                j.created_at, w.attempt AS waiting_attempt, w.until_at, w.key, w.reason AS waiting_reason,
+                j.created_at, w.attempt AS waiting_attempt, w.until_at, w.quiet_since, w.key,
+                w.reason AS waiting_reason,
                 q.attempt AS queued_attempt, l.attempt AS running_attempt, l.started_at AS running_since, l.worker,
                 l.expires_at AS lease_until, l.cancel, x.attempts, x.state, x.reason AS ended_reason, x.outcome,
                 x.ended_at, a.how, a.started_at
@@ -77,12 +79,16 @@ impl Row {
                 (attempt - 1, Place::Queued)
             } else if let Some(attempt) = self.waiting_attempt {
                 let reason = self.waiting_reason.unwrap_or_default();
-                (attempt - 1, Place::Waiting { until: self.until_at.map(Time), key: self.key, reason })
+                let place = match (self.until_at.map(Time), self.quiet_since) {
+                    (Some(until), Some(_)) => Place::Quiet { until, reason },
+                    (until, _) => Place::Waiting { until, key: self.key, reason },
+                };
+                (attempt - 1, place)
             } else {
                 return Err(corrupt("jobs", "state", job, "none of the tables that a job can be in"));
             };
         let (state, started_at, finished_at) = match &place {
-            Place::Waiting { .. } => (JobState::Waiting, self.started_at.map(Time), None),
+            Place::Waiting { .. } | Place::Quiet { .. } => (JobState::Waiting, self.started_at.map(Time), None),
             Place::Queued => (JobState::Queued, self.started_at.map(Time), None),
             Place::Running { started_at, .. } => (JobState::Running, Some(*started_at), None),
             Place::Ended { state, ended_at, .. } => (*state, self.started_at.map(Time), Some(*ended_at)),
@@ -218,7 +224,8 @@ impl Store {
         let asked: Asked = on_read!(self.db(), |pool| {
             sqlx::query_as(
                 "SELECT j.priority, j.params, j.generation, j.recorder, j.recorded_at, j.expires_at, j.task_version,
-                        s.labels, j.rerun_of, j.source_ref, j.source_commit,
+                        s.labels, j.rerun_of, j.source_ref, j.source_commit, j.supersede_key, j.supersede_policy,
+                        j.limit_key, j.limit_most,
                         (SELECT n.id FROM ended x JOIN jobs n ON n.seq = x.successor WHERE x.job = j.seq) AS successor
                  FROM jobs j JOIN label_sets s ON s.id = j.needs WHERE j.seq = $1",
             )
@@ -229,6 +236,7 @@ impl Store {
         if let Place::Ended { successor, .. } = &mut place {
             *successor = asked.successor.map(JobId);
         }
+        let (supersede, limit) = (asked.supersede(id)?, asked.limit());
         Ok(Some(JobParts {
             summary,
             place,
@@ -243,6 +251,8 @@ impl Store {
             needs: serde_json::from_str(&asked.labels)
                 .map_err(|_| corrupt("label_sets", "labels", id, &asked.labels))?,
             source: JobPin::read(asked.source_ref, asked.source_commit),
+            supersede,
+            limit,
             rerun_of: asked.rerun_of.map(JobId),
         }))
     }
@@ -330,7 +340,24 @@ struct Asked {
     rerun_of: Option<Uuid>,
     source_ref: Option<String>,
     source_commit: Option<String>,
+    supersede_key: Option<String>,
+    supersede_policy: Option<String>,
+    limit_key: Option<String>,
+    limit_most: Option<i32>,
     successor: Option<Uuid>,
+}
+
+impl Asked {
+    fn supersede(&self, job: JobId) -> Result<Option<Supersede>> {
+        let (Some(key), Some(name)) = (&self.supersede_key, &self.supersede_policy) else { return Ok(None) };
+        let policy = Policy::ALL.into_iter().find(|policy| policy.name() == name);
+        let policy = policy.ok_or_else(|| corrupt("jobs", "supersede_policy", job, name))?;
+        Ok(Some(Supersede { key: key.clone(), policy, quiet: None }))
+    }
+
+    fn limit(&self) -> Option<Limit> {
+        Some(Limit { key: self.limit_key.clone()?, most: count(self.limit_most?) })
+    }
 }
 
 fn narrow(listing: &mut Listing, filter: &JobFilter, event: Option<(&String, Option<i64>)>) {

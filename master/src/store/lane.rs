@@ -3,6 +3,7 @@
 use model::{Span, Time};
 
 use super::Result;
+use super::submit::PRIORITY_STEP;
 use super::tx::{Work, on_tx};
 use super::types::Release;
 
@@ -33,11 +34,11 @@ pub(super) async fn line_up(work: &mut Work, rate: u32, reason: &str) -> Result<
         if rate == 0 {
             0
         } else {
-            // Rank minus birth is what its priority is worth.
+            // A place that was inherited counts in the line, and not against what comes in meanwhile.
             let held = sqlx::query(
                 "INSERT INTO waiting (job, attempt, until_at, reason, expires_at, rank)
                  SELECT job, attempt, $1 + (n - $2) * $3, $4, expires_at, $1 + (n - $2) * $3 + $5 + worth
-                 FROM (SELECT q.job, q.attempt, q.expires_at, j.rank - j.created_at AS worth,
+                 FROM (SELECT q.job, q.attempt, q.expires_at, -j.priority * $6 AS worth,
                               row_number() OVER (ORDER BY j.rank, q.job) AS n
                        FROM queued q JOIN jobs j ON j.seq = q.job) line
                  WHERE n > $2",
@@ -47,6 +48,7 @@ pub(super) async fn line_up(work: &mut Work, rate: u32, reason: &str) -> Result<
             .bind(pace)
             .bind(reason)
             .bind(BEHIND.micros())
+            .bind(PRIORITY_STEP.micros())
             .execute(&mut *conn)
             .await?
             .rows_affected();

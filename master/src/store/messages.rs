@@ -3,7 +3,7 @@
 //! Whether a job is announced is settled when it is made, and holds until its end. A master that announces nothing
 //! never comes here. The number of a message grows with each move of its job, since a move sees the one before committed.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use db::on_read;
@@ -196,11 +196,10 @@ impl Store {
 }
 
 /// Jobs were made.
-pub(super) async fn queued(work: &mut Work, wanted: &[Wanted<'_>], made: &[Uuid]) -> Result<()> {
+pub(super) async fn queued(work: &mut Work, wanted: &[Wanted<'_>], made: &HashMap<Uuid, i64>) -> Result<()> {
     let Some(announced) = work.announced.clone() else { return Ok(()) };
-    let made: HashSet<&Uuid> = made.iter().collect();
     let told: Vec<Uuid> = (wanted.iter().map(|w| &w.admitted.job))
-        .filter(|job| made.contains(&job.key.0) && announced.takes(&job.task, &job.item_type))
+        .filter(|job| made.contains_key(&job.key.0) && announced.takes(&job.task, &job.item_type))
         .map(|job| job.key.0)
         .collect();
     if told.is_empty() {

@@ -176,7 +176,7 @@ impl Store {
         rows.into_iter().map(read).collect()
     }
 
-    /// Gives waiting jobs their commits: [`Store::promote`] queues them. A job that was cancelled meanwhile stays as it
+    /// Gives waiting jobs their commits: [`Store::promote`] queues them, or lets them ask for their keys. A job that was cancelled meanwhile stays as it
     /// is, and so does one that has its commit.
     pub async fn pin(&self, pins: &[(i64, Pin)]) -> Result<()> {
         retrying(async || {
@@ -185,7 +185,10 @@ impl Store {
             on_tx!(&mut work.tx, |conn| {
                 for (seq, pin) in pins {
                     let waited = sqlx::query(
-                        "UPDATE waiting SET until_at = $2, key = NULL, reason = $3 WHERE job = $1 AND key = 'source'",
+                        "UPDATE waiting SET until_at = $2, key = NULL, reason = $3,
+                             quiet_since = (SELECT CASE WHEN j.supersede_policy IS NOT NULL OR j.limit_most IS NOT NULL
+                                                        THEN $2 END FROM jobs j WHERE j.seq = $1)
+                         WHERE job = $1 AND key = 'source'",
                     )
                     .bind(seq)
                     .bind(now)

@@ -52,7 +52,7 @@ impl JobRow {
             known.ok_or_else(|| corrupt("jobs", "supersede_policy", key, text))
         };
         let supersede = match (self.supersede_key, self.supersede_policy) {
-            (Some(key), Some(text)) => Some(Supersede { key, policy: policy(&text)? }),
+            (Some(key), Some(text)) => Some(Supersede { key, policy: policy(&text)?, quiet: None }),
             _ => None,
         };
         Ok(NewJob {

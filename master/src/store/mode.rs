@@ -13,7 +13,7 @@ use super::text::clean;
 use super::tx::{Work, on_tx, retrying};
 use super::types::{Act, ModeRow, Observed, Release};
 use super::window::edge;
-use super::{Result, Store, audit};
+use super::{Result, Store, audit, keys};
 
 /// A trigger is there when it was heard from within this time.
 const TRIGGER_HEARD: Span = Span::minutes(1);
@@ -160,6 +160,8 @@ impl Store {
                 .execute(conn)
                 .await?;
             });
+            work.finish_through = None;
+            keys::settle_all(&mut work).await?;
             audit::record(&mut work, act).await?;
             let row = read(&mut work).await?;
             work.commit().await?;
@@ -181,7 +183,7 @@ impl Store {
                      UNION ALL
                      SELECT j.rule, j.task, 0, count(*)
                      FROM ended x JOIN jobs j ON j.seq = x.job, mode m
-                     WHERE x.state = 'expired' AND x.state <> 'finished' AND m.mode <> 'active'
+                     WHERE x.state IN ('expired', 'superseded') AND x.state <> 'finished' AND m.mode <> 'active'
                        AND x.ended_at >= m.since
                      GROUP BY j.rule, j.task) c
                  GROUP BY rule, task ORDER BY 3 DESC, 4 DESC, rule, task",

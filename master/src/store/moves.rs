@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::text::clean;
 use super::tx::{Tx, Work};
-use super::{Result, messages};
+use super::{Result, keys, messages};
 
 /// Rows to add, all in one go.
 #[derive(Default)]
@@ -57,6 +57,10 @@ pub(super) struct EndedRow {
     pub reason: String,
     pub outcome: Option<Outcome>,
     pub attempts: i32,
+    /// Of a superseded one: the job that takes its place.
+    pub successor: Option<i64>,
+    /// Whether it may have keys, to be given back.
+    pub keyed: bool,
 }
 
 pub(super) struct OutboxRow {
@@ -68,12 +72,15 @@ pub(super) struct OutboxRow {
 impl EndedRow {
     /// The end of a job whose time had passed before this attempt could begin.
     pub(super) fn expired(job: i64, attempt: i32) -> EndedRow {
+        let what = if attempt > 1 { "be tried again" } else { "run" };
         EndedRow {
             job,
             state: JobState::Expired,
-            reason: "its time had passed before it could run".into(),
+            reason: format!("its time had passed before it could {what}"),
             outcome: None,
             attempts: attempt - 1,
+            successor: None,
+            keyed: true,
         }
     }
 }
@@ -92,15 +99,17 @@ impl Moves {
     }
 
     /// PostgreSQL writes all tables in one statement, which costs one round trip; SQLite has no INSERT inside a
-    /// SELECT, and no round trips.
+    /// SELECT, and no round trips. Where keys were given back the next of their lines have them.
     pub(super) async fn write(&self, work: &mut Work) -> Result<()> {
         let now = work.now.0;
         match &mut work.tx {
-            Tx::Pg(tx) => self.write_postgres(tx, now).await,
-            Tx::Lite(tx) => self.write_sqlite(tx, now).await,
-        }?;
+            Tx::Pg(tx) => self.write_postgres(tx, now).await?,
+            Tx::Lite(tx) => self.write_sqlite(tx, now).await?,
+        }
         work.announce_unjudged(&self.ended).await?;
-        messages::ended(work, &self.ended).await
+        messages::ended(work, &self.ended).await?;
+        let keyed: Vec<i64> = self.ended.iter().filter(|row| row.keyed).map(|row| row.job).collect();
+        if keyed.is_empty() { Ok(()) } else { keys::leave(work, &keyed).await }
     }
 
     async fn write_postgres(&self, tx: &mut Transaction<'static, sqlx::Postgres>, now: i64) -> Result<()> {
@@ -121,8 +130,9 @@ impl Moves {
                  INSERT INTO waiting (job, attempt, until_at, reason, expires_at)
                  SELECT * FROM unnest($17::bigint[], $18::int[], $19::bigint[], $20::text[], $21::bigint[])),
              e AS (
-                 INSERT INTO ended (job, state, reason, outcome, attempts, ended_at)
-                 SELECT g.*, $1 FROM unnest($22::bigint[], $23::text[], $24::text[], $25::text[], $26::int[]) AS g),
+                 INSERT INTO ended (job, state, reason, outcome, attempts, successor, ended_at)
+                 SELECT g.*, $1 FROM unnest($22::bigint[], $23::text[], $24::text[], $25::text[], $26::int[],
+                     $33::bigint[]) AS g),
              t AS (
                  INSERT INTO tally (name, delta) SELECT * FROM unnest($27::text[], $28::bigint[])),
              o AS (
@@ -163,6 +173,7 @@ impl Moves {
         .bind(all(&self.outbox, |r| r.job))
         .bind(all(&self.outbox, |r| r.body.as_str()))
         .bind(all(&self.attempts, |r| r.claimed_end))
+        .bind(all(&self.ended, |r| r.successor))
         .execute(&mut **tx)
         .await?;
         Ok(())
@@ -208,11 +219,15 @@ impl Moves {
                 .collect(),
         ));
         batches.push((
-            "INSERT INTO ended (job, state, reason, outcome, attempts, ended_at)
-             SELECT r.value->>0, r.value->>1, r.value->>2, r.value->>3, r.value->>4, $2 FROM json_each($1) r",
+            "INSERT INTO ended (job, state, reason, outcome, attempts, successor, ended_at)
+             SELECT r.value->>0, r.value->>1, r.value->>2, r.value->>3, r.value->>4, r.value->>5, $2
+             FROM json_each($1) r",
             self.ended
                 .iter()
-                .map(|r| json!([r.job, r.state.name(), clean(&r.reason), r.outcome.map(Outcome::name), r.attempts]))
+                .map(|r| {
+                    let outcome = r.outcome.map(Outcome::name);
+                    json!([r.job, r.state.name(), clean(&r.reason), outcome, r.attempts, r.successor])
+                })
                 .collect(),
         ));
         batches.push((

@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use model::intake::JobAnswer;
-use model::{JobId, JobState, NewJob, Policy, Span};
+use model::{JobId, JobState, NewJob, Policy, Span, Supersede};
 use serde_json::json;
 use sqlx::Row as _;
 use uuid::Uuid;
@@ -12,14 +12,15 @@ use uuid::Uuid;
 use super::error::corrupt;
 use super::labels::{self, Sets};
 use super::mirrors::{NO_COMMIT, SOURCE};
-use super::number::int;
+use super::number::{int, small};
+use super::supersede::{New, place};
 use super::text::{clean, event_name, fits};
 use super::tx::{Tx, Work, retrying};
 use super::types::{Act, Admitted, Candidate, Fresh, JobPin};
 use super::{Result, Store, messages};
 
 /// How much earlier a job runs for each step of its priority.
-const PRIORITY_STEP: Span = Span::minutes(1);
+pub(super) const PRIORITY_STEP: Span = Span::minutes(1);
 
 /// A job to make, with the event that caused it where that is stored.
 pub(super) struct Wanted<'a> {
@@ -82,11 +83,12 @@ impl Store {
     }
 
     /// A new job that asks for the same again; the same `request` again gives the same job. `fresh` is the task as it
-    /// is configured now: without it the old version runs, at the old commit. None: there is no such job.
+    /// is configured now: without it the old version runs, at the old commit. It takes its turn like any other, but a
+    /// person's wish supersedes nothing, and is not superseded. None: there is no such job.
     pub async fn rerun(&self, job: JobId, request: &str, fresh: Option<Fresh>, act: &Act) -> Result<Option<JobAnswer>> {
         let Some(old) = self.job(job).await? else { return Ok(None) };
-        let Fresh { task_version, needs, source } =
-            fresh.unwrap_or(Fresh { task_version: old.task_version, needs: old.needs, source: old.source });
+        let before = Fresh { task_version: old.task_version, needs: old.needs, source: old.source, limit: old.limit };
+        let Fresh { task_version, needs, source, limit } = fresh.unwrap_or(before);
         let cause = format!("rerun:{request}:{job}");
         let s = old.summary;
         let candidate = Candidate::Admitted(Box::new(Admitted {
@@ -101,13 +103,15 @@ impl Store {
                 params: old.params,
                 // Whoever asks for it now does not find it pointless.
                 expires_at: None,
-                supersede: None,
+                supersede: old.supersede.filter(|s| s.policy == Policy::Serial),
             },
             task_version,
             needs,
             source,
+            limit,
             recorder: old.recorder,
             recorded_at: old.recorded_at,
+            ordered_at: old.recorded_at,
             generation: old.generation,
             event: s.event_id,
             rerun_of: Some(job),
@@ -175,7 +179,16 @@ pub(super) async fn append(work: &mut Work, sets: &Sets, mut wanted: Vec<Wanted<
     let made = insert(work, sets, &wanted).await?;
     work.announce_queued(&wanted, &made).await?;
     messages::queued(work, &wanted, &made).await?;
-    answers.extend(made.into_iter().map(JobId).map(|job| (job, JobAnswer::Submitted { job })));
+    if wanted.iter().any(is_keyed) {
+        let is_made = |w: &Wanted<'_>| made.get(&w.admitted.job.key.0).copied().filter(|_| is_keyed(w));
+        let new = |w: &Wanted<'_>| {
+            let (job, supersede) = (is_made(w)?, supersede(w.admitted));
+            let open = matches!(w.admitted.source, Some(JobPin::Open(_)));
+            Some(New { job, scope: scope(w.admitted), supersede: supersede.cloned(), open })
+        };
+        place(work, wanted.iter().filter_map(new).collect()).await?;
+    }
+    answers.extend(made.into_keys().map(JobId).map(|job| (job, JobAnswer::Submitted { job })));
     let there: Vec<Uuid> =
         wanted.iter().map(|w| w.admitted.job.key).filter(|k| !answers.contains_key(k)).map(|k| k.0).collect();
     for (id, state) in states(work, &there).await? {
@@ -188,52 +201,82 @@ pub(super) async fn append(work: &mut Work, sets: &Sets, mut wanted: Vec<Wanted<
     }
 }
 
+/// Whether other jobs have a say in when it may run: it is not queued at once.
+fn is_keyed(wanted: &Wanted<'_>) -> bool {
+    supersede(wanted.admitted).is_some() || wanted.admitted.limit.is_some()
+}
+
+fn supersede(admitted: &Admitted) -> Option<&Supersede> {
+    admitted.job.supersede.as_ref().filter(|supersede| supersede.policy != Policy::None)
+}
+
+/// Among whom only the newest is wanted.
+fn scope(admitted: &Admitted) -> Option<String> {
+    let job = &admitted.job;
+    super::supersede::scope(&job.task, &job.arch, supersede(admitted)?)
+}
+
 /// Why a job cannot be stored: one that no index takes must not stop the others.
 pub(super) fn unfit(admitted: &Admitted) -> Option<String> {
     let (job, labels) = (&admitted.job, labels::text(&admitted.needs));
-    let texts = [("task has", &job.task), ("item has", &job.item), ("rule has", &job.rule), ("labels have", &labels)];
+    let (none, supersede) = (String::new(), supersede(admitted));
+    if supersede.is_some_and(|supersede| supersede.key.trim().is_empty()) {
+        return Some("its supersede policy has no key".into());
+    }
+    let texts = [
+        ("task has", &job.task),
+        ("item has", &job.item),
+        ("rule has", &job.rule),
+        ("labels have", &labels),
+        ("supersede key has", supersede.map_or(&none, |supersede| &supersede.key)),
+        ("concurrency key has", admitted.limit.as_ref().map_or(&none, |limit| &limit.key)),
+    ];
     let (what, text) = texts.into_iter().find(|(_, text)| !fits(text))?;
     Some(format!("its {what} {} bytes, which is more than can be stored", text.len()))
 }
 
-/// Gives back the ids that were new.
+/// Gives back the ids that were new, with their numbers. What is keyed is not queued.
 ///
 /// PostgreSQL takes typed arrays and queues in the same statement; SQLite has no INSERT inside a SELECT, so it takes
 /// JSON and queues what the first statement made. On both the numbers follow the order of the batch; PostgreSQL inserts
 /// in the order of the keys all the same, so that of two batches with the same keys one waits for the other, and not
 /// both.
-async fn insert(work: &mut Work, sets: &Sets, wanted: &[Wanted<'_>]) -> Result<Vec<Uuid>> {
+async fn insert(work: &mut Work, sets: &Sets, wanted: &[Wanted<'_>]) -> Result<HashMap<Uuid, i64>> {
     let now = work.now.0;
     let rank = |w: &Wanted<'_>| now.saturating_sub(i64::from(w.admitted.job.priority) * PRIORITY_STEP.micros());
     let unknown_cause =
         |w: &Wanted<'_>| if w.event.is_none() { w.admitted.event.as_deref().map(event_name) } else { None };
-    let supersede = |w: &Wanted<'_>| w.admitted.job.supersede.clone().filter(|s| s.policy != Policy::None);
+    let limit = |w: &Wanted<'_>| w.admitted.limit.clone();
+    let ordered_at = |w: &Wanted<'_>| scope(w.admitted).map(|_| w.admitted.ordered_at.0);
     match &mut work.tx {
         Tx::Pg(tx) => {
             fn all<'w, T>(wanted: &'w [Wanted<'w>], of: impl Fn(&'w Wanted<'w>) -> T) -> Vec<T> {
                 wanted.iter().map(of).collect()
             }
-            Ok(sqlx::query_scalar(
+            let made: Vec<(Uuid, i64)> = sqlx::query_as(
                 "WITH numbered AS MATERIALIZED (
                      SELECT nextval(pg_get_serial_sequence('jobs', 'seq')), u.* FROM unnest($1::uuid[], $2::text[],
                          $3::text[], $4::text[], $5::text[], $6::text[], $7::int[], $8::int[], $9::bigint[],
                          $10::bigint[], $11::text[], $12::bigint[], $13::text[], $14::text[], $15::bigint[],
-                         $16::bigint[], $17::bigint[], $18::text[], $19::text[], $20::uuid[], $22::text[], $23::text[])
-                         AS u (id)),
+                         $16::bigint[], $17::bigint[], $18::text[], $19::text[], $20::uuid[], $22::text[], $23::text[],
+                         $26::text[], $27::int[], $28::text[], $29::bigint[]) AS u (id)),
                  made AS (
                      INSERT INTO jobs (seq, id, task, item, item_type, arch, rule, priority, needs, rank, task_version,
                          params, event, event_id, recorder, recorded_at, generation, expires_at, supersede_key,
-                         supersede_policy, rerun_of, source_ref, source_commit, created_at)
+                         supersede_policy, rerun_of, source_ref, source_commit, limit_key, limit_most, scope,
+                         ordered_at, created_at)
                      OVERRIDING SYSTEM VALUE SELECT n.*, $21 FROM numbered n ORDER BY n.id
                      ON CONFLICT (id) DO NOTHING
-                     RETURNING seq, id, needs, rank, expires_at, source_ref IS NOT NULL AND source_commit IS NULL AS open),
+                     RETURNING seq, id, needs, rank, expires_at, supersede_policy, limit_most,
+                         source_ref IS NOT NULL AND source_commit IS NULL AS open),
                  queue AS (
                      INSERT INTO queued (job, attempt, needs, rank, expires_at)
-                     SELECT seq, 1, needs, rank, expires_at FROM made WHERE NOT open),
+                     SELECT seq, 1, needs, rank, expires_at FROM made
+                     WHERE NOT open AND supersede_policy IS NULL AND limit_most IS NULL),
                  wait AS (
                      INSERT INTO waiting (job, attempt, key, reason, expires_at)
                      SELECT seq, 1, $24, $25, expires_at FROM made WHERE open)
-                 SELECT id FROM made",
+                 SELECT id, seq FROM made",
             )
             .bind(all(wanted, |w| w.admitted.job.key.0))
             .bind(all(wanted, |w| clean(&w.admitted.job.task)))
@@ -252,22 +295,27 @@ async fn insert(work: &mut Work, sets: &Sets, wanted: &[Wanted<'_>]) -> Result<V
             .bind(all(wanted, |w| w.admitted.recorded_at.0))
             .bind(all(wanted, |w| int(w.admitted.generation)))
             .bind(all(wanted, |w| w.admitted.job.expires_at.map(|t| t.0)))
-            .bind(all(wanted, |w| supersede(w).map(|s| clean(&s.key).into_owned())))
-            .bind(all(wanted, |w| supersede(w).map(|s| s.policy.name())))
+            .bind(all(wanted, |w| supersede(w.admitted).map(|s| clean(&s.key))))
+            .bind(all(wanted, |w| supersede(w.admitted).map(|s| s.policy.name())))
             .bind(all(wanted, |w| w.admitted.rerun_of.map(|id| id.0)))
             .bind(now)
             .bind(all(wanted, |w| w.admitted.source.as_ref().map(|pin| clean(pin.reference()))))
             .bind(all(wanted, |w| w.admitted.source.as_ref().and_then(JobPin::commit)))
             .bind(SOURCE)
             .bind(NO_COMMIT)
+            .bind(all(wanted, |w| limit(w).map(|limit| clean(&limit.key).into_owned())))
+            .bind(all(wanted, |w| limit(w).map(|limit| small(limit.most))))
+            .bind(all(wanted, |w| scope(w.admitted)))
+            .bind(all(wanted, ordered_at))
             .fetch_all(&mut **tx)
-            .await?)
+            .await?;
+            Ok(made.into_iter().collect())
         }
         Tx::Lite(tx) => {
             let rows: Vec<_> = wanted
                 .iter()
                 .map(|w| {
-                    let (job, s) = (&w.admitted.job, supersede(w));
+                    let (job, s, limit) = (&w.admitted.job, supersede(w.admitted), limit(w));
                     json!([
                         job.key.0.simple().to_string(),
                         clean(&job.task),
@@ -286,22 +334,28 @@ async fn insert(work: &mut Work, sets: &Sets, wanted: &[Wanted<'_>]) -> Result<V
                         w.admitted.recorded_at.0,
                         w.admitted.generation,
                         job.expires_at.map(|t| t.0),
-                        s.as_ref().map(|s| clean(&s.key)),
-                        s.as_ref().map(|s| s.policy.name()),
+                        s.map(|s| clean(&s.key)),
+                        s.map(|s| s.policy.name()),
                         w.admitted.rerun_of.map(|id| id.0.simple().to_string()),
                         w.admitted.source.as_ref().map(|pin| clean(pin.reference())),
                         w.admitted.source.as_ref().and_then(JobPin::commit),
+                        limit.as_ref().map(|limit| clean(&limit.key)),
+                        limit.as_ref().map(|limit| limit.most),
+                        scope(w.admitted),
+                        ordered_at(w),
                     ])
                 })
                 .collect();
             let made = sqlx::query(
                 "INSERT INTO jobs (id, task, item, item_type, arch, rule, priority, needs, rank, task_version,
                      params, event, event_id, recorder, recorded_at, generation, expires_at, supersede_key,
-                     supersede_policy, rerun_of, source_ref, source_commit, created_at)
+                     supersede_policy, rerun_of, source_ref, source_commit, limit_key, limit_most, scope, ordered_at,
+                     created_at)
                  SELECT unhex(r.value->>0), r.value->>1, r.value->>2, r.value->>3, r.value->>4, r.value->>5,
                      r.value->>6, r.value->>7, r.value->>8, r.value->>9, r.value->>10, r.value->>11, r.value->>12,
                      r.value->>13, r.value->>14, r.value->>15, r.value->>16, r.value->>17, r.value->>18,
-                     unhex(r.value->>19), r.value->>20, r.value->>21, $2
+                     unhex(r.value->>19), r.value->>20, r.value->>21, r.value->>22, r.value->>23, r.value->>24,
+                     r.value->>25, $2
                  FROM json_each($1) r WHERE true
                  ON CONFLICT (id) DO NOTHING
                  RETURNING seq, id",
@@ -313,7 +367,8 @@ async fn insert(work: &mut Work, sets: &Sets, wanted: &[Wanted<'_>]) -> Result<V
             let seqs = made.iter().map(|row| row.try_get("seq")).collect::<sqlx::Result<Vec<i64>>>()?;
             sqlx::query(
                 "INSERT INTO queued (job, attempt, needs, rank, expires_at)
-                 SELECT seq, 1, needs, rank, expires_at FROM jobs WHERE seq IN (SELECT value FROM json_each($1))
+                 SELECT seq, 1, needs, rank, expires_at FROM jobs
+                 WHERE seq IN (SELECT value FROM json_each($1)) AND supersede_policy IS NULL AND limit_most IS NULL
                      AND NOT (source_ref IS NOT NULL AND source_commit IS NULL)",
             )
             .bind(json!(seqs).to_string())
@@ -331,7 +386,8 @@ async fn insert(work: &mut Work, sets: &Sets, wanted: &[Wanted<'_>]) -> Result<V
                 .execute(&mut **tx)
                 .await?;
             }
-            Ok(made.iter().map(|row| row.try_get("id")).collect::<sqlx::Result<_>>()?)
+            let id = |row: &sqlx::sqlite::SqliteRow| row.try_get("id");
+            Ok(made.iter().zip(seqs).map(|(row, seq)| Ok((id(row)?, seq))).collect::<sqlx::Result<_>>()?)
         }
     }
 }

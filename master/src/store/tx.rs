@@ -64,6 +64,8 @@ pub(super) struct Work {
     pub announced: Option<Arc<Announced>>,
     /// Decides what is published beside findings.
     pub announcer: Option<Arc<dyn Announce>>,
+    /// Whether jobs came to the queue beside what was asked for: who waits for work is to be told after the commit.
+    pub woken: bool,
 }
 
 /// A session that stalls inside a transaction must not hold a takeover up: it is ended well before a lease.
@@ -138,6 +140,7 @@ impl Store {
             label_sets,
             announced: self.announced(),
             announcer: self.announcer(),
+            woken: false,
         })
     }
 

@@ -6,7 +6,7 @@ use model::intake::{JobAnswer, Pair, TriggerCounts, Trouble};
 use model::lease::Worker;
 use model::operator::{JobSummary, Mode, OnDeadline};
 use model::source::Pin;
-use model::{Arch, End, Event, Finding, JobId, JobState, NewJob, Outcome, Time};
+use model::{Arch, End, Event, Finding, JobId, JobState, Limit, NewJob, Outcome, Supersede, Time};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -21,9 +21,13 @@ pub struct Admitted {
     pub needs: Vec<String>,
     /// Which commit of its task's repository it runs, where it comes from one.
     pub source: Option<JobPin>,
+    /// How many like it its task lets run at once.
+    pub limit: Option<Limit>,
     /// Where and when it was recorded; a row made by hand has a recorder of its own.
     pub recorder: String,
     pub recorded_at: Time,
+    /// What makes it newer than others: when its event was sent, or recorded where that was earlier or nobody knows.
+    pub ordered_at: Time,
     pub generation: u64,
     /// The event that caused it, by id, where one did. In a [`Batch`] it is the event that the job came with.
     pub event: Option<String>,
@@ -38,6 +42,7 @@ pub struct Fresh {
     /// The labels that a worker must offer, sorted.
     pub needs: Vec<String>,
     pub source: Option<JobPin>,
+    pub limit: Option<Limit>,
 }
 
 /// Which commit a job runs.
@@ -305,6 +310,8 @@ pub struct JobParts {
     /// The labels that a worker must offer.
     pub needs: Vec<String>,
     pub source: Option<JobPin>,
+    pub supersede: Option<Supersede>,
+    pub limit: Option<Limit>,
     pub rerun_of: Option<JobId>,
 }
 
@@ -316,13 +323,41 @@ impl JobParts {
     }
 }
 
+/// Who keeps a job waiting that stands in line for a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Behind {
+    /// The first of those that hold it; none while keys are given to nobody.
+    pub first: Option<JobId>,
+    /// How many more hold it, or are before this job in the line.
+    pub others: u64,
+}
+
 /// Where a job is, with what is known there.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Place {
-    Waiting { until: Option<Time>, key: Option<String>, reason: String },
+    Waiting {
+        until: Option<Time>,
+        key: Option<String>,
+        reason: String,
+    },
+    /// For the bus to be quiet: whether another job comes for its key.
+    Quiet {
+        until: Time,
+        reason: String,
+    },
     Queued,
-    Running { worker: String, started_at: Time, expires_at: Time, cancel: Option<String> },
-    Ended { state: JobState, reason: String, ended_at: Time, successor: Option<JobId> },
+    Running {
+        worker: String,
+        started_at: Time,
+        expires_at: Time,
+        cancel: Option<String>,
+    },
+    Ended {
+        state: JobState,
+        reason: String,
+        ended_at: Time,
+        successor: Option<JobId>,
+    },
 }
 
 /// What a text that should name a job names.

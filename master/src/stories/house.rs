@@ -24,6 +24,7 @@ tasks:
   noop: { run: ['true'] }
   again: { run: ['true'], interruptible: true }
   rpmlint: { run: [lint, '{{ item }}', '{{ arch }}'], needs: { arch: '{{ arch }}' } }
+  single: { run: ['true'], concurrency: { limit: 1, key: '{{ item_type }}' } }
   picky: { run: [check, '{{ params.level }}'] }
   flaky: { run: ['true'], retry: { on: [exit:75], attempts: 2, delay: 30s } }
   gated: { run: ['true'], publish: [queued, running], retry: { on: [exit:75], attempts: 2, delay: 0s } }

@@ -7,7 +7,7 @@ use master::store::{
 };
 use model::intake::{JobAnswer, TriggerCounts};
 use model::lease::{Receipt, Worker};
-use model::{End, Event, Finding, JobId, JobState, NOARCH, NewJob, Outcome, Span, Time};
+use model::{End, Event, Finding, JobId, JobState, Limit, NOARCH, NewJob, Outcome, Policy, Span, Supersede, Time};
 use serde_json::{Map, Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use uuid::Uuid;
@@ -91,8 +91,10 @@ impl Bed {
             task_version: self.task,
             needs: Vec::new(),
             source: None,
+            limit: None,
             recorder: "by-hand".into(),
             recorded_at: Time(1_000_000),
+            ordered_at: Time(1_000_000),
             generation: 7,
             event: None,
             rerun_of: None,
@@ -242,4 +244,41 @@ pub fn batch(recorder: &str, first: u64, events: Vec<Event>) -> Batch {
         troubles: Vec::new(),
         events: events.collect(),
     }
+}
+
+/// Serial on this key.
+pub fn serial(admitted: Admitted, key: &str) -> Admitted {
+    keyed(admitted, key, Policy::Serial)
+}
+
+pub fn keyed(mut admitted: Admitted, key: &str, policy: Policy) -> Admitted {
+    admitted.job.supersede = Some(Supersede { key: key.into(), policy, quiet: None });
+    admitted
+}
+
+/// At most so many of the task with this key.
+pub fn limited(mut admitted: Admitted, key: &str, most: u32) -> Admitted {
+    admitted.limit = Some(Limit { key: key.into(), most });
+    admitted
+}
+
+/// Makes these jobs in one go.
+pub async fn make(store: &Store, jobs: impl IntoIterator<Item = Admitted>) -> Vec<JobId> {
+    let candidates: Vec<_> = jobs.into_iter().map(fit).collect();
+    let answers = store.submit(&candidates).await.unwrap();
+    let job = |answer: JobAnswer| match answer {
+        JobAnswer::Submitted { job } => job,
+        other => panic!("{other:?}"),
+    };
+    answers.into_iter().map(job).collect()
+}
+
+/// Where these jobs are, in a sound store.
+pub async fn states(bed: &Bed, jobs: &[JobId]) -> Vec<JobState> {
+    let mut states = Vec::new();
+    for job in jobs {
+        states.push(bed.state(*job).await);
+    }
+    bed.sound().await;
+    states
 }

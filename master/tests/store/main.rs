@@ -7,6 +7,7 @@ mod artifacts;
 mod bed;
 mod connections;
 mod intake;
+mod keys;
 mod leases;
 mod listings;
 mod masters;
@@ -15,9 +16,11 @@ mod missed;
 mod modes;
 mod moves;
 mod names;
+mod oracle;
 mod pairs;
 mod sources;
 mod storm;
+mod supersede;
 mod window;
 
 /// Runs each story on both engines.

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::Span;
 use model::lease::ResultFormat;
 
-use super::{NAMES, Stage, Task, form, source};
+use super::{Concurrency, NAMES, Stage, Task, form, source};
 use crate::fault::{Problems, hint};
 use crate::retry::{RetryPolicy, check_word};
 use crate::section::{self, Section};
 use crate::template::Template;
 use crate::yaml::{Key, Node, Tree};
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "source",
     "run",
     "needs",
@@ -29,6 +29,7 @@ const KEYS: [&str; 16] = [
     "testcase",
     "priority",
     "publish",
+    "concurrency",
 ];
 
 /// Bytes of log, and of artifacts, that are kept where a task says nothing.
@@ -70,6 +71,7 @@ impl Task {
             secrets: section.get("secrets").map(|node| secrets(&key.name, node, problems)).unwrap_or_default(),
             priority: section.get("priority").and_then(|n| section::integer(n, "priority", problems)).unwrap_or(0),
             publish: section.get("publish").map(|node| publish(node, problems)).unwrap_or_default(),
+            concurrency: section.get("concurrency").and_then(|node| concurrency(node, problems)),
         })
     }
 }
@@ -190,6 +192,25 @@ fn publish(node: &Node, problems: &mut Problems) -> BTreeSet<Stage> {
         }
     }
     stages
+}
+
+/// A number, or `{ limit: 1, key: "{{ item }}" }`.
+fn concurrency(node: &Node, problems: &mut Problems) -> Option<Concurrency> {
+    let (number, key) = match &node.tree {
+        Tree::Number(_) => (node, None),
+        _ => {
+            let section = Section::open(node, "concurrency", &["limit", "key"], problems)?;
+            let key = section.get("key").map(|node| of_a_job(node, "concurrency.key", problems));
+            (section.need("limit", problems)?, key)
+        }
+    };
+    match section::integer(number, "concurrency.limit", problems).map(u32::try_from)? {
+        Ok(limit) if limit > 0 => Some(Concurrency { limit, key: key.flatten() }),
+        Ok(_) | Err(_) => {
+            problems.add(number.place, "the limit is at least 1; to run none of a task, take it out of the rules");
+            None
+        }
+    }
 }
 
 fn default_results() -> Vec<ResultFormat> {
