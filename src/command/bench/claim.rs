@@ -27,6 +27,9 @@ pub struct Claim {
     /// Once more with so many ended jobs in the tables, vacuumed
     #[arg(long, value_name = "N")]
     ended: Option<u64>,
+    /// Once more with each job serial on one of so many keys
+    #[arg(long, value_name = "N")]
+    keys: Option<usize>,
 }
 
 impl Claim {
@@ -42,7 +45,7 @@ impl Claim {
         site.start(&["master"]).await?;
         let engine = site.engine.name();
         let what = format!("claim and finish, {} workers, {} at once", self.workers, self.batch);
-        let empty = self.rate(site, "new").await?;
+        let empty = self.rate(site, "new", None).await?;
         let limited = |what: String, rate: f64| {
             let figure = Figure::new(what, engine, rate, Unit::PerSecond).budget(5_000.0, 15_000.0);
             figure.limit("bare commits, one by one", commits, Unit::PerSecond)
@@ -51,16 +54,20 @@ impl Claim {
         if let Some(ended) = self.ended {
             eprintln!("loading {ended} ended jobs");
             load::ended(site.settings.master.database.as_deref().unwrap_or_default(), ended).await?;
-            let full = self.rate(site, "newer").await?;
+            let full = self.rate(site, "newer", None).await?;
             figures.push(limited(format!("{what}, beside {ended} ended jobs"), full));
             let change = 100.0 * (full / empty - 1.0);
             figures.push(Figure::new("the change", engine, change, Unit::Percent).budget(-40.0, -20.0));
         }
+        if let Some(keys) = self.keys {
+            let keyed = self.rate(site, "keyed", Some(keys.max(1))).await?;
+            figures.push(limited(format!("{what}, serial on {keys} keys"), keyed));
+        }
         Ok(figures)
     }
 
-    async fn rate(&self, site: &Site, name: &str) -> anyhow::Result<f64> {
-        site.submit(self.jobs, name).await?;
+    async fn rate(&self, site: &Site, name: &str, keys: Option<usize>) -> anyhow::Result<f64> {
+        site.submit(self.jobs, name, keys).await?;
         let before = site.status().await?.jobs.finished;
         let begun = Instant::now();
         let workers = (0..self.workers).map(|n| {

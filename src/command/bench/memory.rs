@@ -72,7 +72,7 @@ impl Memory {
         sleep(SETTLE).await;
         let idle = of(site, room);
         let (before, jobs) = (site.status().await?.jobs.finished, self.jobs as u64);
-        site.submit(self.jobs, "load").await?;
+        site.submit(self.jobs, "load", None).await?;
         let mut most = idle;
         loop {
             most = most.max(of(site, room));

@@ -200,11 +200,15 @@ impl Site {
         }
     }
 
-    /// Fills the queue with jobs that nobody's event asked for: rows of a job log, as a person would submit them.
-    pub async fn submit(&self, jobs: usize, name: &str) -> anyhow::Result<()> {
+    /// Fills the queue with jobs that nobody's event asked for: rows of a job log, as a person would submit them. With
+    /// `keys` each is serial on one of so many.
+    pub async fn submit(&self, jobs: usize, name: &str, keys: Option<usize>) -> anyhow::Result<()> {
+        let key = |n: usize| keys.map(|keys| format!("{name}-{},serial", n % keys)).unwrap_or_else(|| ",".to_owned());
         for begin in (0..jobs).step_by(SUBMIT) {
-            let rows = (begin..jobs.min(begin + SUBMIT)).map(|n| format!("{name}-{n},koji_build,bench,noarch\n"));
-            let text: String = std::iter::once("item,item_type,task,arch\n".to_owned()).chain(rows).collect();
+            let rows =
+                (begin..jobs.min(begin + SUBMIT)).map(|n| format!("{name}-{n},koji_build,bench,noarch,{}\n", key(n)));
+            let header = "item,item_type,task,arch,supersede_key,supersede_policy\n".to_owned();
+            let text: String = std::iter::once(header).chain(rows).collect();
             let kind = [("content-type", "text/csv")];
             let _: serde_json::Value =
                 self.client.send(reqwest::Method::POST, "/api/v1/jobs", &kind, text.into()).await?;
