@@ -23,6 +23,7 @@ mod bus;
 mod clocks;
 mod half_open;
 mod intake;
+mod keys;
 mod kill;
 mod leases;
 mod live;
