@@ -14,6 +14,7 @@ mod missed;
 mod output;
 mod question;
 mod record;
+mod report;
 mod resume;
 mod role;
 mod rules;
@@ -105,6 +106,9 @@ enum Command {
     /// Look at the repositories of tasks, and fetch them
     #[command(subcommand)]
     Mirrors(mirrors::Mirrors),
+    /// What operators should know of the installation as a whole
+    #[command(subcommand)]
+    Report(report::Report),
     /// Make tokens, and list them
     #[command(subcommand)]
     Token(token::Token),
@@ -201,6 +205,7 @@ impl Command {
             | Command::Rules(_)
             | Command::Run(_)
             | Command::Mirrors(_)
+            | Command::Report(_)
             | Command::Token(_)
             | Command::Config(_)
             | Command::Secret(_)
@@ -231,6 +236,7 @@ impl Command {
             Command::Rules(rules) => rules.run(session).await,
             Command::Run(run) => run.run(session).await,
             Command::Mirrors(mirrors) => mirrors.run(session).await,
+            Command::Report(report) => report.run(session).await,
             Command::Token(token) => token.run(session),
             Command::Config(config) => config.run(session),
             Command::Secret(secret) => secret.run(session).await,

@@ -97,7 +97,12 @@ impl Arguments {
             });
         }
         net::life::ready();
-        self.welcome(&url, &home, scratch.is_some());
+        // Only for whoever sits at this machine: elsewhere a token is pasted.
+        let login = match settings.master.listen.ip().is_loopback() {
+            true => Some(running.login_address(&url, &home).await?),
+            false => None,
+        };
+        self.welcome(&url, login.as_ref(), &home, scratch.is_some());
         let client = Client::new(url, home.token(Role::Operator)?)?;
         let ended = running.until_stopped(&stages, &feeding, &client, DRAIN).await;
         drop(home);
@@ -144,12 +149,18 @@ impl Arguments {
     }
 
     /// Says on a terminal, and in any log, where to look.
-    fn welcome(&self, url: &Url, home: &Home, scratch: bool) {
+    fn welcome(&self, url: &Url, login: Option<&Url>, home: &Home, scratch: bool) {
         if !std::io::stderr().is_terminal() && !self.demo {
             tracing::info!(url = %url, data = %home.dir().display(), "ready at {url}");
+            if let Some(login) = login {
+                tracing::info!("log in as the operator, once and within ten minutes: {login}");
+            }
             return;
         }
         eprintln!("Taskotron is ready: open {url}");
+        if let Some(login) = login {
+            eprintln!("  to change things there, log in once within ten minutes: {login}");
+        }
         if self.demo {
             eprintln!("  events arrive once a second; each leads to what every rule said of it, and to its jobs");
             eprintln!(

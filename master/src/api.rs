@@ -1,5 +1,6 @@
 //! The HTTP API, a file for each caller. Bodies are `model`'s; what is wrong is told as a problem (RFC 9457).
 
+mod acts;
 mod artifacts;
 mod error;
 mod extract;
@@ -43,7 +44,11 @@ pub fn router(app: &App, tokens: &Tokens) -> Router {
         .merge(guard(limit(worker::routes().merge(artifacts::of_workers()), 32 * MIB), tokens, Role::Worker))
         // A job log has no limit: it is read as it comes.
         .merge(guard(submit::routes().layer(DefaultBodyLimit::disable()), tokens, Role::Submitter))
-        .merge(guard(limit(operator::routes().merge(mirrors::acts()), MIB), tokens, Role::Operator))
+        .merge(guard(
+            limit(operator::routes().merge(acts::routes()).merge(mirrors::acts()), MIB),
+            tokens,
+            Role::Operator,
+        ))
         .merge(guard(limit(readers(), MIB), tokens, Role::Reader))
         .merge(openapi::routes())
         .method_not_allowed_fallback(wrong_method)

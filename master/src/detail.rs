@@ -7,7 +7,7 @@ use net::Problem;
 
 use crate::api::ApiError;
 use crate::app::App;
-use crate::store::{JobParts, JobPin, Lookup};
+use crate::store::{JobParts, JobPin, Lookup, Place};
 use crate::why;
 
 /// The job that a text names: its id, or the beginning of it.
@@ -39,6 +39,7 @@ pub async fn job(app: &App, job: JobId) -> Result<JobDetail, ApiError> {
         format!("{base}/api/v2.0/results?groups={job}")
     });
     Ok(JobDetail {
+        unsettled: matches!(parts.place, Place::Unsettled { .. }),
         job: parts.summary,
         priority: parts.priority,
         params: parts.params,

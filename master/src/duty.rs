@@ -32,6 +32,9 @@ const TIDY: Duration = Duration::from_secs(30);
 /// A worker that was not seen for so long is forgotten.
 const FORGET: Span = Span::days(7);
 
+/// How long the answer to a request is known, for one that comes again.
+const REQUESTS: Span = Span::days(1);
+
 /// How long it is known where the triggers of a pair differed.
 const PAIRS: Span = Span::days(30);
 
@@ -437,6 +440,8 @@ async fn retention(app: App, holder: String, stop: CancellationToken) {
 
 async fn tidy(app: &App) -> Result<()> {
     app.store.tidy(FORGET).await?;
+    app.store.tidy_requests(REQUESTS).await?;
+    app.store.tidy_sessions().await?;
     app.store.tidy_pairs(PAIRS).await
 }
 

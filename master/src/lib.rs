@@ -2,6 +2,7 @@
 //!
 //! It never runs a job and never reads the bus: workers and triggers come to it over HTTP.
 
+mod acts;
 mod announce;
 mod api;
 mod app;

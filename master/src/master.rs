@@ -2,14 +2,19 @@
 
 use anyhow::Context as _;
 use axum::Router;
-use net::Tokens;
+use model::Span;
+use net::{Secret, Tokens};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use crate::app::{App, Live};
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::{api, duty, page, secrets};
+
+/// How long an address for one visit is good.
+const LOGIN: Span = Span::minutes(10);
 
 /// An open master: its routes serve, and its duties keep it going.
 #[derive(Clone)]
@@ -46,6 +51,15 @@ impl Master {
         api::router(&self.app, &self.tokens)
             .merge(page::routes(&self.app, &self.tokens))
             .merge(api::health(&self.app, &self.tokens))
+    }
+
+    /// An address below `base` that logs its first visitor in as the holder of this token, once and within ten minutes.
+    pub async fn login_address(&self, base: &Url, token: &Secret) -> anyhow::Result<Url> {
+        let code = Secret::random();
+        let (secret, until) = (page::hash_of(&code), self.app.store.now().await?.plus(LOGIN));
+        let token = Tokens::hash(token.expose().context("there is no token to log in with")?);
+        self.app.store.offer_login(&secret, &token, until).await.context("cannot offer a login")?;
+        Ok(base.join(&format!("login/{}", code.expose().unwrap_or_default()))?)
     }
 
     /// Everything that a master does by itself, until `stop`; held claims are answered then.

@@ -21,12 +21,16 @@ pub fn next(ending: &Ending, task: Option<&Task>, settings: &Settings) -> Next {
     if *end == End::Cancelled {
         return cancelled("cancelled while it ran".into());
     }
-    if let Retry::Again { after } = retry.next(&ending.ends) {
-        if ending.cancelled {
+    match retry.next(&ending.ends) {
+        Retry::Again { .. } | Retry::Person if ending.cancelled => {
             return cancelled(format!("cancelled; its last attempt {}", past(end)));
         }
-        let at = (after.0 > std::time::Duration::ZERO).then(|| ending.now.plus(after));
-        return Next::Again { at, reason: again(ending, end, retry) };
+        Retry::Again { after } => {
+            let at = (after.0 > std::time::Duration::ZERO).then(|| ending.now.plus(after));
+            return Next::Again { at, reason: again(ending, end, retry) };
+        }
+        Retry::Person => return Next::Unsettled { reason: unsettled(ending, end) },
+        Retry::Spent => {}
     }
     match end {
         End::Exited { .. } if task.is_none() => error(ending, "its task cannot be read", task, settings),
@@ -60,6 +64,24 @@ fn again(ending: &Ending, end: &End, retry: &RetryPolicy) -> String {
         RetryPolicy::Never => format!("retry after {word}"),
         RetryPolicy::On { attempts, .. } => format!("retry {made} of {} after {word}", attempts.saturating_sub(1)),
     }
+}
+
+/// What a person is told who must say what becomes of the job.
+fn unsettled(ending: &Ending, end: &End) -> String {
+    format!(
+        "attempt {} {}, and its task says 'retry: never'; look what it has done, then 'taskotron job settle {} --as \
+         requeue|passed|failed|error -m REASON'",
+        ending.attempt,
+        past(end),
+        ending.job
+    )
+}
+
+/// What becomes of a job of which a person says what it has found: one result that says so, and who said it.
+pub fn settled(ending: &Ending, outcome: Outcome, note: &str, task: Option<&Task>, settings: &Settings) -> Next {
+    let finding = Finding { note: Some(note.to_owned()), ..Finding::of(outcome) };
+    let results = publications(ending, &[finding], task, settings);
+    Next::Ended { state: JobState::Finished, reason: note.to_owned(), outcome: Some(outcome), results }
 }
 
 fn past(end: &End) -> String {
@@ -154,6 +176,7 @@ mod tests {
     fn line(ending: &Ending) -> String {
         match decide(ending) {
             Next::Again { at, reason } => format!("again at {}: {reason}", at.map_or(0, |t| t.0)),
+            Next::Unsettled { reason } => format!("a person: {reason}"),
             Next::Ended { state, reason, outcome, results } => {
                 let outcome = outcome.map_or("-", Outcome::name);
                 format!("{state} {outcome} {}: {reason}", results.len())
@@ -205,6 +228,24 @@ mod tests {
         assert_eq!(retried, "cancelled - 0: cancelled; its last attempt exited with 75");
         let crossed = line(&cancelled(vec![End::Exited { code: 0 }], vec![Finding::of(Outcome::Passed)]));
         assert_eq!(crossed, "finished PASSED 1: exited with 0 and found PASSED");
+    }
+
+    #[test]
+    fn what_is_never_tried_again_waits_for_a_person_who_says_what_it_found() {
+        let task = sample::task("rpmlint", "retry: never");
+        let lost = ending(vec![End::Lost], vec![]);
+        let Next::Unsettled { reason } = next(&lost, Some(&task), &Settings::default()) else { panic!("it waits") };
+        let command = format!("taskotron job settle {} --as requeue|passed|failed|error", lost.job);
+        assert!(reason.starts_with("attempt 1 was lost with its worker") && reason.contains(&command), "{reason}");
+        let note = "settled as FAILED by kath: its log says so";
+        let said = settled(&lost, Outcome::Failed, note, Some(&task), &Settings::default());
+        let Next::Ended { state, reason, outcome, results } = said else { panic!("it ended") };
+        assert_eq!((state, reason.as_str(), outcome), (JobState::Finished, note, Some(Outcome::Failed)));
+        assert_eq!((&results[0].body["outcome"], &results[0].body["note"]), (&json!("FAILED"), &json!(note)));
+        let stopped = next(&Ending { cancelled: true, ..lost }, Some(&task), &Settings::default());
+        assert!(matches!(stopped, Next::Ended { state: JobState::Cancelled, .. }), "{stopped:?}");
+        let failed = ending(vec![End::Exited { code: 75 }], vec![Finding::of(Outcome::Failed)]);
+        assert!(matches!(next(&failed, Some(&task), &Settings::default()), Next::Ended { .. }));
     }
 
     #[test]

@@ -1,25 +1,30 @@
-//! The pages: rendered here, whole without a script, read-only.
+//! The pages: rendered here, whole without a script. Reading them changes nothing; what an operator does, who has logged
+//! in, goes by forms.
 
+mod acts;
 mod event;
 mod events;
 mod job;
 mod jobs;
+mod login;
 mod overview;
 mod parts;
 #[cfg(test)]
 mod sample;
+mod visitor;
 mod workers;
 
 use askama::Template;
 use axum::Router;
-use axum::extract::{Path, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
+use model::JobState;
 use model::operator::JobDetail;
-use model::{JobState, Role};
-use net::page::{Section, escape, secure, shell};
-use net::{Problem, Tokens, guard};
+use net::page::{Section, escape, secure, shell, shell_with};
+use net::{Problem, Tokens};
 
 use crate::api::{ApiError, EventQuery, JobQuery, Query};
 use crate::app::App;
@@ -28,6 +33,9 @@ use crate::store::{EventFilter, JobFilter};
 use crate::{detail, status, why};
 
 pub use parts::encoded;
+pub use visitor::hash_of;
+
+use visitor::{Door, Visitor};
 
 /// Rows of each listing on the first page.
 const NEWEST: u32 = 10;
@@ -37,6 +45,9 @@ const FIRST_JOBS: usize = 4;
 
 /// Bytes of a log that stand on its job's page.
 const TAIL: u64 = 64 * 1024;
+
+/// Bytes that a form has at most.
+const FORM: usize = 64 * 1024;
 
 /// A page that can make a sample of itself.
 #[cfg(test)]
@@ -52,18 +63,12 @@ pub fn routes(app: &App, tokens: &Tokens) -> Router {
         .route("/jobs/{job}", get(job))
         .route("/events", get(events))
         .route("/events/{event}", get(event))
-        .route("/workers", get(workers));
-    let pages = guard(pages, tokens, Role::Reader).layer(axum::middleware::map_response(ask_for_token));
+        .route("/workers", get(workers))
+        .route("/acts/{verb}", get(acts::confirm).post(acts::act));
+    let door = |readers| Door { app: app.clone(), tokens: tokens.clone(), readers };
+    let admitted = |pages: Router<App>, readers| pages.route_layer(from_fn_with_state(door(readers), visitor::admit));
+    let pages = admitted(pages, true).merge(admitted(login::routes(), false)).layer(DefaultBodyLimit::max(FORM));
     secure(pages).with_state(app.clone())
-}
-
-/// A browser asks its reader for a token where it is needed: any name, and the token as the password.
-async fn ask_for_token(mut response: Response) -> Response {
-    if response.status() == StatusCode::UNAUTHORIZED {
-        let ask = HeaderValue::from_static("Basic realm=\"Taskotron: any name, and a token as the password\"");
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, ask);
-    }
-    response
 }
 
 type PageResult = Result<Html<String>, Sorry>;
@@ -81,20 +86,21 @@ impl IntoResponse for Sorry {
     fn into_response(self) -> Response {
         let Problem { status, title, detail } = self.0;
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = format!("<h1>{}</h1>\n<p>{}</p>", escape(&title), escape(&detail));
+        let login = if status == StatusCode::UNAUTHORIZED { "\n<p><a href=\"/login\">Log in</a></p>" } else { "" };
+        let body = format!("<h1>{}</h1>\n<p>{}</p>{login}", escape(&title), escape(&detail));
         (status, shell(&title, Section::Elsewhere, &body)).into_response()
     }
 }
 
-fn show(title: &str, section: Section, page: &impl Template) -> PageResult {
+fn show(title: &str, section: Section, visitor: &Visitor, page: &impl Template) -> PageResult {
     let body = page.render().map_err(|error| {
         tracing::error!(%error, title, "a page cannot be rendered");
         Sorry(Problem::internal())
     })?;
-    Ok(shell(title, section, &body))
+    Ok(shell_with(title, section, &visitor.corner(), &body))
 }
 
-async fn overview(State(app): State<App>) -> PageResult {
+async fn overview(State(app): State<App>, visitor: Visitor) -> PageResult {
     let status = status::status(&app).await?;
     let (newest, _) = app.store.events(&EventFilter::default(), None, NEWEST).await?;
     let mut events = Vec::with_capacity(newest.len());
@@ -113,25 +119,25 @@ async fn overview(State(app): State<App>) -> PageResult {
     let (ended, _) = app.store.jobs(&ended, None, NEWEST).await?;
     let workers = app.store.workers(app.settings.lease_term).await?;
     let now = app.store.now().await?;
-    show("Overview", Section::Overview, &overview::Overview::new(&status, &events, &ended, &workers, now))
+    show("Overview", Section::Overview, &visitor, &overview::Overview::new(&status, &events, &ended, &workers, now))
 }
 
-async fn jobs(State(app): State<App>, Query(query): Query<JobQuery>) -> PageResult {
+async fn jobs(State(app): State<App>, visitor: Visitor, Query(query): Query<JobQuery>) -> PageResult {
     let (after, limit) = query.place()?;
     let (jobs, next) = app.store.jobs(&query.filter()?, after, limit).await?;
     let next = next.map(|n| n.to_string());
     let now = app.store.now().await?;
-    show("Jobs", Section::Jobs, &jobs::Jobs::new(&query, &jobs, next.as_deref(), now))
+    show("Jobs", Section::Jobs, &visitor, &jobs::Jobs::new(&query, &jobs, next.as_deref(), visitor.may_act(), now))
 }
 
-async fn job(State(app): State<App>, Path(job): Path<String>) -> PageResult {
+async fn job(State(app): State<App>, visitor: Visitor, Path(job): Path<String>) -> PageResult {
     let id = detail::named(&app, &job).await?;
     let detail = detail::job(&app, id).await?;
     let log = tail(&app, &detail).await?;
     let now = app.store.now().await?;
     let artifacts = app.store.artifacts(id).await?;
-    let page = job::Job::new(&detail, &artifacts, log, &app.settings.results_pages(), now);
-    show(&page.title(), Section::Jobs, &page)
+    let page = job::Job::new(&detail, &artifacts, log, &app.settings.results_pages(), visitor.may_act(), now);
+    show(&page.title(), Section::Jobs, &visitor, &page)
 }
 
 /// The end of the newest attempt's log.
@@ -143,25 +149,25 @@ async fn tail(app: &App, detail: &JobDetail) -> Result<Option<(u32, Part)>, ApiE
     Ok(part.map(|part| (attempt.attempt, part)))
 }
 
-async fn events(State(app): State<App>, Query(query): Query<EventQuery>) -> PageResult {
+async fn events(State(app): State<App>, visitor: Visitor, Query(query): Query<EventQuery>) -> PageResult {
     let (after, limit) = query.place()?;
     let (events, next) = app.store.events(&query.filter(), after, limit).await?;
     let next = next.map(|n| n.to_string());
     let now = app.store.now().await?;
-    show("Events", Section::Events, &events::Events::new(&query, &events, next.as_deref(), now))
+    show("Events", Section::Events, &visitor, &events::Events::new(&query, &events, next.as_deref(), now))
 }
 
-async fn event(State(app): State<App>, Path(event): Path<String>) -> PageResult {
+async fn event(State(app): State<App>, visitor: Visitor, Path(event): Path<String>) -> PageResult {
     let detail = detail::event(&app, &event).await?;
     let why = why::event(&detail).why;
     let now = app.store.now().await?;
-    show(&detail.event.topic, Section::Events, &event::EventPage::new(&detail, why, now))
+    show(&detail.event.topic, Section::Events, &visitor, &event::EventPage::new(&detail, why, now))
 }
 
-async fn workers(State(app): State<App>) -> PageResult {
+async fn workers(State(app): State<App>, visitor: Visitor) -> PageResult {
     let workers = app.store.workers(app.settings.lease_term).await?;
     let now = app.store.now().await?;
-    show("Workers", Section::Workers, &workers::Workers::new(&workers, now))
+    show("Workers", Section::Workers, &visitor, &workers::Workers::new(&workers, now))
 }
 
 #[cfg(test)]
@@ -181,6 +187,9 @@ mod tests {
             rendered::<events::Events>(),
             rendered::<event::EventPage>(),
             rendered::<workers::Workers>(),
+            rendered::<login::Login>(),
+            rendered::<acts::Confirm>(),
+            rendered::<acts::Report>(),
         ];
         for page in pages {
             assert!(!page.contains("<script"), "{page}");

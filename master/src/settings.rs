@@ -36,6 +36,8 @@ pub struct Settings {
     pub pair_grace: Span,
     /// Whether secrets may go to workers over a network without TLS.
     pub secrets_in_the_clear: bool,
+    /// What is done to more jobs than this by a filter is asked for twice: by a dry run, and then with a yes.
+    pub max_unasked: u32,
     pub resume: Resume,
     /// What this master gives to jobs of the tasks that it names.
     pub secrets: Vault,
@@ -134,6 +136,7 @@ impl Default for Settings {
             silence: Span::minutes(1),
             pair_grace: Span::minutes(5),
             secrets_in_the_clear: false,
+            max_unasked: 100,
             resume: Resume::default(),
             secrets: Vault::default(),
             mirrors: Mirrors::default(),

@@ -1,6 +1,6 @@
 //! How the whole stands, and first whatever stops work.
 
-use model::operator::{IntakeCounts, JobCounts, Mode, Status, Stop, WorkerCounts, WorkerState, WorkerView};
+use model::operator::{IntakeCounts, JobCounts, Mode, Status, Stop, Warning, WorkerCounts, WorkerState, WorkerView};
 use model::vitals::Unserved;
 use model::{Span, Time};
 
@@ -34,6 +34,15 @@ pub async fn status(app: &App) -> Result<Status> {
         unserved: unserved(app.store.demand().await?, &workers),
     };
     let troubles = app.store.pair_troubles(app.settings.pair_grace, Span::days(1)).await?;
+    let mut warnings = pair::warnings(&troubles, &seen.triggers, seen.now);
+    warnings.extend(mirrors::warnings(app, seen.now));
+    if let Some((jobs, _)) = app.store.unsettled().await? {
+        let what = match jobs {
+            1 => "1 job waits for a person to settle it".to_owned(),
+            n => format!("{n} jobs wait for a person to settle them"),
+        };
+        warnings.push(Warning { what, since: None, look: Some("taskotron job list --unsettled".into()) });
+    }
     Ok(Status {
         mode: mode.mode,
         site: seen.here.clone(),
@@ -44,10 +53,7 @@ pub async fn status(app: &App) -> Result<Status> {
         messages,
         intake,
         stopped_by: stops(&mode, &jobs, &workers, &seen),
-        warnings: pair::warnings(&troubles, &seen.triggers, seen.now)
-            .into_iter()
-            .chain(mirrors::warnings(app, seen.now))
-            .collect(),
+        warnings,
         divergences: pair::counts(&troubles),
     })
 }

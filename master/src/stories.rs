@@ -1,5 +1,6 @@
 //! Stories told to a master over its real router, with a real store, in one process.
 
+mod acts;
 mod artifacts;
 mod house;
 mod idle;

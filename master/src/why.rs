@@ -30,9 +30,11 @@ pub async fn job(app: &App, parts: &JobParts) -> Result<Why> {
         Place::Waiting { until: None, key: Some(_), reason } => {
             in_line(app.store.behind(parts.summary.id).await?, reason, &app.store.mode().await?)
         }
-        place @ (Place::Waiting { .. } | Place::Quiet { .. } | Place::Running { .. } | Place::Ended { .. }) => {
-            settled(place, parts.summary.outcome)
-        }
+        place @ (Place::Waiting { .. }
+        | Place::Quiet { .. }
+        | Place::Unsettled { .. }
+        | Place::Running { .. }
+        | Place::Ended { .. }) => settled(place, parts.summary.outcome),
     };
     let mut facts = BTreeMap::from([("state".to_owned(), parts.summary.state.to_string())]);
     if !parts.needs.is_empty() {
@@ -122,6 +124,7 @@ fn settled(place: &Place, outcome: Option<Outcome>) -> String {
         Place::Waiting { until: Some(until), reason, .. } => format!("waits until {} ({reason})", until.to_seconds()),
         Place::Waiting { until: None, key: Some(key), reason } => format!("waits for {key} ({reason})"),
         Place::Waiting { until: None, key: None, reason } => format!("waits ({reason})"),
+        Place::Unsettled { reason } => format!("waits for a person: {reason}"),
         Place::Quiet { until, reason } => format!("quiet until {} ({reason})", until.to_seconds()),
         Place::Running { worker, cancel: Some(reason), .. } => format!("is being stopped on {worker}: {reason}"),
         Place::Running { worker, started_at, cancel: None, .. } => {

@@ -4,6 +4,7 @@
 
 mod artifact;
 mod canonical;
+pub mod deed;
 mod event;
 pub mod intake;
 mod job;

@@ -307,6 +307,9 @@ pub struct JobDetail {
     pub source: Option<JobSource>,
     /// Why it is where it is, in one sentence.
     pub why: String,
+    /// Whether it waits for a person to settle it.
+    #[serde(default)]
+    pub unsettled: bool,
     pub attempts_made: Vec<AttemptView>,
     /// Where its results are, as the results store names them.
     pub results_url: Option<String>,
@@ -432,6 +435,17 @@ pub struct VerdictView {
     pub matched: bool,
     /// Matched: what it asks for. Not matched: the first clause that failed and the value it saw.
     pub why: String,
+}
+
+/// One task of the configuration in force, as `GET /api/v1/tasks` lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TaskView {
+    pub name: String,
+    /// Its `retry`; none where its author has not said, and only what the system is to blame for is tried again.
+    pub retry: Option<String>,
+    /// Its `interruptible`; none where its author has not said, and it is not.
+    pub interruptible: Option<bool>,
+    pub exclusive: bool,
 }
 
 /// One worker, as `GET /api/v1/workers` lists it.

@@ -99,6 +99,11 @@ impl Asset {
 ///
 /// An element with an `id` and `data-live` is exchanged for its newer self every two seconds.
 pub fn shell(title: &str, section: Section, body: &str) -> Html<String> {
+    shell_with(title, section, "", body)
+}
+
+/// The same with `corner`, HTML too, at the end of the header: who looks at it.
+pub fn shell_with(title: &str, section: Section, corner: &str, body: &str) -> Html<String> {
     let (style, script, log, icon) = (&*STYLE.name, &*SCRIPT.name, &*LOG.name, &*ICON.name);
     let links: String = NAVIGATION
         .iter()
@@ -117,7 +122,7 @@ pub fn shell(title: &str, section: Section, body: &str) -> Html<String> {
          <link rel=\"stylesheet\" href=\"/assets/{style}\">\n\
          <script src=\"/assets/{script}\" defer></script>\n\
          <script src=\"/assets/{log}\" defer></script>\n</head>\n<body>\n\
-         <header><a class=\"brand\" href=\"/\">Taskotron</a><nav>{links}</nav></header>\n\
+         <header><a class=\"brand\" href=\"/\">Taskotron</a><nav>{links}</nav>{corner}</header>\n\
          <main>\n{body}\n</main>\n</body>\n</html>\n"
     ))
 }

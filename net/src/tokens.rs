@@ -61,7 +61,7 @@ impl Tokens {
 
     /// The given tokens and no others.
     pub fn fixed(grants: impl IntoIterator<Item = (Secret, Grant)>, public_read: bool) -> Tokens {
-        let grants = grants.into_iter().filter_map(|(s, g)| Some((hash(s.expose()?), g))).collect();
+        let grants = grants.into_iter().filter_map(|(s, g)| Some((Tokens::hash(s.expose()?), g))).collect();
         let known = RwLock::new(Known { grants, changed: None, looked: None });
         Tokens(Arc::new(Inner { file: None, public_read, known }))
     }
@@ -69,16 +69,31 @@ impl Tokens {
     /// The line of a token file that grants this.
     pub fn line(secret: &Secret, grant: &Grant) -> Option<String> {
         let expires = grant.expires.map(|t| format!(" {t}")).unwrap_or_default();
-        Some(format!("{} {} {}{expires}", hex::encode(hash(secret.expose()?)), grant.role, grant.name))
+        Some(format!("{} {} {}{expires}", hex::encode(Tokens::hash(secret.expose()?)), grant.role, grant.name))
     }
 
     /// What the token grants at `now`; `None` when it is unknown or has expired.
     pub fn check(&self, token: &str, now: Time) -> Option<Grant> {
+        self.granted(&Tokens::hash(token), now)
+    }
+
+    /// The grant of the token with this hash; `None` when it is unknown or has expired at `now`.
+    pub fn granted(&self, hash: &[u8; 32], now: Time) -> Option<Grant> {
         if let Err(e) = self.look(false) {
             tracing::warn!(error = %e, "the token file cannot be read; the tokens known so far stay in force");
         }
         let known = self.0.known.read().expect("no one panics while holding it");
-        known.grants.get(&hash(token)).filter(|g| g.expires.is_none_or(|end| now < end)).cloned()
+        known.grants.get(hash).filter(|g| g.expires.is_none_or(|end| now < end)).cloned()
+    }
+
+    /// What a server keeps of a token.
+    pub fn hash(token: &str) -> [u8; 32] {
+        Sha256::digest(token.as_bytes()).into()
+    }
+
+    /// Who a request with these headers comes from, if that may do what `role` may.
+    pub fn caller(&self, role: Role, headers: &HeaderMap) -> Result<Caller, Problem> {
+        caller(self, role, headers)
     }
 
     /// Every grant, for a listing.
@@ -107,10 +122,6 @@ impl Tokens {
         known.changed = Some(changed);
         Ok(())
     }
-}
-
-fn hash(token: &str) -> [u8; 32] {
-    Sha256::digest(token.as_bytes()).into()
 }
 
 fn parse(text: &str) -> io::Result<HashMap<[u8; 32], Grant>> {

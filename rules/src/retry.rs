@@ -3,6 +3,8 @@
 //! Ends that the system is to blame for are retried from a budget of their own; the author's budget is for the ends
 //! that the author names.
 
+use std::fmt;
+
 use model::{End, Span};
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +49,8 @@ pub enum Retry {
     },
     /// No further attempt.
     Spent,
+    /// Whether there is one, a person says.
+    Person,
 }
 
 impl Default for RetryPolicy {
@@ -55,11 +59,27 @@ impl Default for RetryPolicy {
     }
 }
 
+impl fmt::Display for RetryPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RetryPolicy::Never => f.write_str("never"),
+            RetryPolicy::On { words, attempts, delay } => {
+                write!(f, "on [{}], {attempts} attempts, delay {delay}", words.join(", "))
+            }
+        }
+    }
+}
+
 impl RetryPolicy {
     /// What follows, given how all attempts of the job ended so far, the latest last.
     pub fn next(&self, ends: &[End]) -> Retry {
-        let RetryPolicy::On { words, attempts, delay } = self else { return Retry::Spent };
         let Some(last) = ends.last() else { return Retry::Again { after: Span::default() } };
+        let (words, attempts, delay) = match self {
+            RetryPolicy::On { words, attempts, delay } => (words, attempts, delay),
+            // What such an attempt has done nobody can tell from here.
+            RetryPolicy::Never if last.is_infrastructure() => return Retry::Person,
+            RetryPolicy::Never => return Retry::Spent,
+        };
         match last {
             End::HandedBack => Retry::Again { after: Span::default() },
             End::Lost | End::NotStarted { .. } => {
@@ -152,10 +172,43 @@ mod tests {
     }
 
     #[test]
-    fn never_is_never() {
+    fn never_is_left_to_a_person_where_the_system_is_to_blame() {
         for end in [End::Lost, End::HandedBack, End::NotStarted { reason: String::new() }] {
+            assert_eq!(RetryPolicy::Never.next(&[end]), Retry::Person);
+        }
+        for end in [End::Exited { code: 75 }, End::Signalled { signal: 9 }, End::TimedOut { quota: Quota::Total }] {
             assert_eq!(RetryPolicy::Never.next(&[end]), Retry::Spent);
         }
+    }
+
+    #[test]
+    fn the_author_and_the_system_never_spend_each_others_budget() {
+        let failed = || End::Exited { code: 75 };
+        let not_started = || End::NotStarted { reason: "no disk".into() };
+        let policy = author(&["exit:75"], 2);
+        // (what came before the author's own failure, how many of those there were)
+        let table: [(Vec<End>, usize); 6] = [
+            (vec![], 0),
+            (vec![End::Lost; 10], 0),
+            (vec![End::HandedBack; 30], 0),
+            (vec![not_started(), End::Lost, End::HandedBack, not_started()], 0),
+            (vec![failed()], 1),
+            ([vec![End::Lost; 5], vec![failed()], vec![not_started(); 5]].concat(), 1),
+        ];
+        for (before, own) in table {
+            let ends = [before.clone(), vec![failed()]].concat();
+            let left = if own == 0 { AGAIN } else { Retry::Spent };
+            assert_eq!(policy.next(&ends), left, "{own} of the author's 2 attempts were made: {ends:?}");
+            // And the other way round: the system has all of its own left.
+            let faults = before.iter().filter(|end| spends_the_systems_budget(end)).count();
+            let lost = [before, vec![failed(); 9], vec![End::Lost]].concat();
+            let after = INFRASTRUCTURE.get(faults).map_or(Retry::Spent, |after| Retry::Again { after: *after });
+            assert_eq!(policy.next(&lost), after, "{faults} faults of the system before: {lost:?}");
+        }
+        // Naming such an end gives it no more than its own budget, and takes nothing from the author's.
+        let named = author(&["lost", "exit:75"], 2);
+        assert_eq!(named.next(&[End::Lost, End::Lost, End::Lost, failed()]), AGAIN);
+        assert_eq!(named.next(&vec![End::Lost; 11]), Retry::Spent);
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod read;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use model::lease::{ResultFormat, TaskOrder};
 use model::source::{GIT_LABEL, Pin, Source};
@@ -19,7 +20,8 @@ pub use source::{Repo, Wanted};
 
 use source::Origin;
 
-/// A named description of what to run. Equal descriptions are equal, however they were written.
+/// A named description of what to run. Equal descriptions are equal, however they were written; that an author has said
+/// what holds anyway is a difference, since it tells that somebody has thought about it.
 ///
 /// Serialized it is its definition: everything a master needs to keep a version of it, defaults included.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,8 +34,10 @@ pub struct Task {
     timeout: Span,
     no_output_timeout: Option<Span>,
     grace: Span,
-    retry: RetryPolicy,
-    interruptible: bool,
+    /// None where its author has not said, and the default holds.
+    retry: Option<RetryPolicy>,
+    /// None where its author has not said, and it is not.
+    interruptible: Option<bool>,
     exclusive: bool,
     results: Vec<ResultFormat>,
     log_limit: u64,
@@ -209,11 +213,22 @@ impl Task {
 
     /// When one of its jobs is tried again.
     pub fn retry(&self) -> &RetryPolicy {
-        &self.retry
+        static DEFAULT: LazyLock<RetryPolicy> = LazyLock::new(RetryPolicy::default);
+        self.retry.as_ref().unwrap_or(&DEFAULT)
+    }
+
+    /// The same, where its author has said it.
+    pub fn declared_retry(&self) -> Option<&RetryPolicy> {
+        self.retry.as_ref()
     }
 
     /// Whether a running job may be stopped and run again by a drain or a rollout.
     pub fn interruptible(&self) -> bool {
+        self.interruptible.unwrap_or(false)
+    }
+
+    /// The same, where its author has said it.
+    pub fn declared_interruptible(&self) -> Option<bool> {
         self.interruptible
     }
 

@@ -87,6 +87,7 @@ fn defaults_work() {
     assert_eq!(order.results, [ResultFormat::ResultYaml, ResultFormat::ExitCode]);
     assert_eq!(task.testcase(&job).unwrap(), "bare");
     assert_eq!(task.retry(), &RetryPolicy::default());
+    assert_eq!((task.declared_retry(), task.declared_interruptible(), task.interruptible()), (None, None, false));
     assert_eq!(task.limit(&job).unwrap(), None);
     let settled = configuration.task("settled").unwrap();
     assert_eq!(settled.retry(), &RetryPolicy::Never);

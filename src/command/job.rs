@@ -1,25 +1,28 @@
 //! `taskotron job`: looks at jobs and their logs, and changes their course.
 
+mod act;
 mod artifacts;
+mod filter;
 mod log;
+mod watch;
 
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use model::intake::JobAnswer;
+use model::deed::{JobsAct, Verb};
 use model::operator::{JobDetail, JobSummary, Why};
 use model::source::JobSource;
-use model::{JobId, JobState, Outcome};
 use net::Client;
-use serde::Serialize;
-use serde_json::json;
 
-use crate::exit::{Exit, Failure};
+use crate::exit::Exit;
 
-use super::output::{Column, Listed, Listing, column, maybe, wide};
+use super::output::{Column, Listed, column, maybe, wide};
 use super::question::path;
 use super::terminal::harmless;
 use super::{Session, output, question};
+use act::{Change, Prioritise, Settle};
+use filter::Filter;
+use watch::Watch;
 
 /// How often a job that is watched is looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -36,12 +39,24 @@ pub enum Job {
     Artifacts(artifacts::Artifacts),
     /// Why a job is where it is, in one sentence
     Why(Named),
-    /// Wait until a job has ended; 0 when it passed
-    Watch(Named),
-    /// Stop a job; it ends as cancelled
+    /// Follow jobs and what they print until they have ended; 0 when all passed
+    #[command(after_long_help = watch::AFTER)]
+    Watch(Watch),
+    /// Stop jobs; they end as cancelled
+    #[command(after_long_help = act::AFTER)]
     Cancel(Change),
-    /// Make a job anew, with the same task, item and arch
+    /// Make jobs anew, with the same task, item and arch
+    #[command(after_long_help = act::AFTER)]
     Rerun(Change),
+    /// Change the priority of jobs that are queued or wait
+    #[command(after_long_help = act::AFTER)]
+    Priority(Prioritise),
+    /// Try jobs again now that wait for the moment of their next attempt
+    #[command(after_long_help = act::AFTER)]
+    Retry(Change),
+    /// Say what becomes of jobs that wait for a person ('retry: never')
+    #[command(after_long_help = act::AFTER)]
+    Settle(Settle),
 }
 
 #[derive(Args, Debug)]
@@ -52,45 +67,12 @@ pub struct Named {
 }
 
 #[derive(Args, Debug)]
-pub struct Change {
-    /// The whole id of each job
-    #[arg(value_name = "ID", required = true)]
-    ids: Vec<JobId>,
-    /// Why, for those who come after
-    #[arg(short = 'm', long, value_name = "TEXT")]
-    reason: String,
-}
-
-#[derive(Args, Debug)]
 pub struct List {
     /// How many to list at most
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: u64,
-    /// Only jobs in this state; may be given several times
-    #[arg(long, value_name = "STATE")]
-    state: Vec<JobState>,
-    /// Only jobs of this task
-    #[arg(long)]
-    task: Option<String>,
-    /// Only jobs on this item
-    #[arg(long)]
-    item: Option<String>,
-    /// Only jobs that this rule asked for
-    #[arg(long)]
-    rule: Option<String>,
-    /// Only jobs of this event
-    #[arg(long, value_name = "ID")]
-    event: Option<String>,
-    /// Only jobs for this arch
-    #[arg(long)]
-    arch: Option<String>,
-    /// Only jobs with this outcome: PASSED, FAILED …
-    #[arg(long, value_parser = outcome)]
-    outcome: Option<Outcome>,
-}
-
-fn outcome(text: &str) -> Result<Outcome, String> {
-    Outcome::parse(text).ok_or_else(|| format!("it is one of {}", Outcome::ALL.map(Outcome::name).join(", ")))
+    #[command(flatten)]
+    filter: Filter,
 }
 
 impl Listed for JobSummary {
@@ -129,36 +111,19 @@ impl Job {
                 output::one(session.format, &why, reasons)?;
                 Ok(Exit::Reached)
             }
-            Job::Watch(job) => tokio::select! {
-                watched = job.watch(session, &client) => watched,
-                _ = tokio::signal::ctrl_c() => {
-                    eprintln!("detached; the job goes on. Watch: taskotron job watch {}", job.id);
-                    Ok(Exit::Detached)
-                }
-            },
-            Job::Cancel(change) => change.cancel(session, &client).await,
-            Job::Rerun(change) => change.rerun(session, &client).await,
+            Job::Watch(watch) => watch.run(session, &client).await,
+            Job::Cancel(change) => change.run(Verb::Cancel, JobsAct::default(), session, &client).await,
+            Job::Rerun(change) => change.run(Verb::Rerun, JobsAct::default(), session, &client).await,
+            Job::Retry(change) => change.run(Verb::Retry, JobsAct::default(), session, &client).await,
+            Job::Priority(change) => change.run(session, &client).await,
+            Job::Settle(change) => change.run(session, &client).await,
         }
     }
 }
 
 impl List {
     async fn run(self, session: &Session, client: &Client) -> anyhow::Result<Exit> {
-        let states: Vec<_> = self.state.iter().map(JobState::to_string).collect();
-        let mut query = Vec::new();
-        if !states.is_empty() {
-            query.push(("state", states.join(",")));
-        }
-        let more = [
-            ("task", self.task),
-            ("item", self.item),
-            ("rule", self.rule),
-            ("event", self.event),
-            ("arch", self.arch),
-            ("outcome", self.outcome.map(|outcome| outcome.to_string())),
-        ];
-        query.extend(more.into_iter().filter_map(|(name, value)| Some((name, value?))));
-        question::pages::<JobSummary>(client, session.format, "jobs", query, self.limit).await?;
+        question::pages::<JobSummary>(client, session.format, "jobs", self.filter.parameters(), self.limit).await?;
         Ok(Exit::Reached)
     }
 }
@@ -167,70 +132,6 @@ impl Named {
     async fn detail(&self, client: &Client) -> anyhow::Result<JobDetail> {
         Ok(client.get(&path(&["jobs", &self.id], &[])).await?)
     }
-
-    /// Says every change of state, and ends with the job.
-    async fn watch(&self, session: &Session, client: &Client) -> anyhow::Result<Exit> {
-        let mut said = String::new();
-        loop {
-            let detail = self.detail(client).await?;
-            if detail.job.state.is_end() {
-                let passed = matches!(detail.job.outcome, Some(Outcome::Passed | Outcome::Info));
-                output::one(session.format, &detail, people)?;
-                let reached = passed && detail.job.state == JobState::Finished;
-                return Ok(if reached { Exit::Reached } else { Exit::NotReached });
-            }
-            let now = format!("{}: {}", detail.job.state, harmless(&detail.why));
-            if now != said {
-                eprintln!("{now}");
-                said = now;
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-    }
-}
-
-impl Change {
-    async fn cancel(self, session: &Session, client: &Client) -> anyhow::Result<Exit> {
-        let body = json!({ "reason": question::reason(&self.reason)? });
-        let mut listing = Listing::new(session.format);
-        for id in &self.ids {
-            let detail: JobDetail = client.post(&path(&["jobs", &id.to_string(), "cancel"], &[]), &body).await?;
-            listing.add(vec![detail.job])?;
-        }
-        listing.finish()?;
-        Ok(Exit::Reached)
-    }
-
-    async fn rerun(self, session: &Session, client: &Client) -> anyhow::Result<Exit> {
-        let body = json!({ "reason": question::reason(&self.reason)? });
-        let mut listing = Listing::new(session.format);
-        for id in self.ids {
-            let answer: JobAnswer = client.post(&path(&["jobs", &id.to_string(), "rerun"], &[]), &body).await?;
-            match answer {
-                JobAnswer::Submitted { job } | JobAnswer::Exists { job, .. } => {
-                    listing.add(vec![Again { id: job, rerun_of: id }])?
-                }
-                JobAnswer::Refused { reason } => {
-                    return Err(Failure::error(Exit::NotReached, format!("job {id}: {reason}")));
-                }
-                JobAnswer::Expired => return Err(Failure::error(Exit::NotReached, format!("job {id} has expired"))),
-            }
-        }
-        listing.finish()?;
-        Ok(Exit::Reached)
-    }
-}
-
-/// A job that was made anew.
-#[derive(Serialize)]
-struct Again {
-    id: JobId,
-    rerun_of: JobId,
-}
-
-impl Listed for Again {
-    const COLUMNS: &'static [Column<Again>] =
-        &[column("id", |a| a.id.to_string()), column("rerun_of", |a| a.rerun_of.to_string())];
 }
 
 /// `https://… main at 0123…, folder tests`

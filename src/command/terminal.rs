@@ -35,7 +35,7 @@ impl LogText {
     pub fn end(&mut self) -> String {
         let bytes = std::mem::take(&mut self.held);
         let mut text = self.shown(&bytes);
-        if self.coloured {
+        if std::mem::take(&mut self.coloured) {
             text.push_str("\x1b[0m");
         }
         text

@@ -120,6 +120,11 @@ impl Running {
         })
     }
 
+    /// An address that logs one visitor in as the operator.
+    pub async fn login_address(&self, url: &url::Url, home: &Home) -> anyhow::Result<url::Url> {
+        self.master.login_address(url, &home.token(Role::Operator)?).await
+    }
+
     /// Runs until a signal, or until a room cannot go on; then stops the others in order.
     pub async fn until_stopped(
         mut self,

@@ -15,6 +15,7 @@ mod site;
 mod tally;
 mod upstream;
 
+mod acts;
 mod answers;
 mod artifacts;
 mod authors;

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::routing::get;
 use utoipa::OpenApi;
 
-use super::{artifacts, follow, log, mirrors, missed, operator, read, submit, trigger, worker};
+use super::{acts, artifacts, follow, log, mirrors, missed, operator, read, submit, trigger, worker};
 use crate::app::App;
 
 #[derive(OpenApi)]
@@ -30,6 +30,11 @@ use crate::app::App;
         operator::forget,
         mirrors::list,
         mirrors::update,
+        acts::cancel,
+        acts::rerun,
+        acts::priority,
+        acts::retry,
+        acts::settle,
         read::status,
         read::vitals,
         read::present_mode,
@@ -44,6 +49,7 @@ use crate::app::App;
         read::event,
         read::divergences,
         read::workers,
+        read::tasks,
         missed::triggers,
         missed::seen,
         missed::known,

@@ -4,23 +4,22 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
+use model::deed::{Did, JobsAct, Verb};
 use model::intake::JobAnswer;
 use model::missed::{TriggerState, Triggers};
 use model::operator::{IdleRequest, JobDetail, Mode, ModeView, Release, ResumeRequest, Resumed};
-use model::{JobId, JobState};
 use net::{Caller, Problem};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::extract::Json;
-use super::{ApiError, ApiResult, missed};
+use super::{ApiResult, missed};
+use crate::acts;
 use crate::app::App;
 use crate::detail;
 use crate::mode;
-use crate::secrets;
-use crate::store::{self, Act, Cancel, Fresh};
-use crate::tasks::Current;
+use crate::store::{self, Act};
 use crate::window;
 
 pub fn routes() -> Router<App> {
@@ -148,17 +147,14 @@ pub async fn cancel(
 ) -> ApiResult<axum::Json<JobDetail>> {
     given(&body.reason)?;
     let job = detail::named(&app, &job).await?;
-    let act = act(&caller, "cancel", format!("job {job}"), &body.reason, Value::Null);
-    match app.store.cancel(&[job], &act).await?.first() {
-        Some(Cancel::Ended | Cancel::Asked) => {}
-        Some(Cancel::Already(state)) => return Err(ended(job, *state).into()),
-        Some(Cancel::Unknown) | None => return Err(Problem::not_found(format!("there is no job {job}")).into()),
+    let asked = JobsAct { reason: body.reason, jobs: vec![job], ..JobsAct::default() };
+    let acted = acts::act(&app, Verb::Cancel, &asked, &caller.name, None).await?;
+    match acted.jobs.first() {
+        Some(job) if job.did == Did::Done => {}
+        Some(left) => return Err(Problem::conflict(format!("job {job}: {}", left.note)).into()),
+        None => return Err(Problem::internal().into()),
     }
     Ok(axum::Json(detail::job(&app, job).await?))
-}
-
-fn ended(job: JobId, state: JobState) -> Problem {
-    Problem::conflict(format!("job {job} has ended before: it is {state}, and stays so"))
 }
 
 /// Orders the same again, as a new job. With an `Idempotency-Key` the same request makes one job.
@@ -173,37 +169,11 @@ pub async fn rerun(
 ) -> ApiResult<axum::Json<JobAnswer>> {
     given(&body.reason)?;
     let job = detail::named(&app, &job).await?;
-    let request = match headers.get("idempotency-key").and_then(|key| key.to_str().ok()) {
-        Some(key) if !key.is_empty() => key.to_owned(),
-        _ => net::clock::uuid().to_string(),
-    };
+    let request = super::acts::key(&headers).map_or_else(|| net::clock::uuid().to_string(), str::to_owned);
     let (current, _) = app.current().await?;
-    let fresh = fresh(&app, &current, job).await?;
+    let fresh = acts::fresh(&app, &current, job).await?;
     let act = act(&caller, "rerun", format!("job {job}"), &body.reason, Value::Null);
     let answer = app.store.rerun(job, &format!("{request}/{job}"), fresh, &act).await?;
     app.mirrors.look_for_jobs();
     answer.map(axum::Json).ok_or_else(|| Problem::not_found(format!("there is no job {job}")).into())
-}
-
-/// A job's task as it is configured now, and its repository as it is now. None where there is none any more, or it does
-/// not fit the job any more: then the version runs that ran before.
-pub async fn fresh(app: &App, current: &Current, job: JobId) -> Result<Option<Fresh>, ApiError> {
-    let Some(parts) = app.store.job(job).await? else { return Ok(None) };
-    let summary = &parts.summary;
-    let Some(version) = current.tasks.get(&summary.task) else { return Ok(None) };
-    let subject = rules::Subject {
-        job,
-        item: &summary.item,
-        item_type: &summary.item_type,
-        arch: &summary.arch,
-        params: &parts.params,
-    };
-    if version.task.check(subject).is_err() {
-        return Ok(None);
-    }
-    let now = app.store.now().await?;
-    let (Ok(needs), Ok(limit)) = (version.task.needs(subject), version.task.limit(subject)) else { return Ok(None) };
-    let Ok(source) = app.mirrors.pins(now).of(&version.task, subject) else { return Ok(None) };
-    let needs = secrets::left(needs, &current.secrets);
-    Ok(Some(Fresh { task_version: version.number, needs, source, limit }))
 }

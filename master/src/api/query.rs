@@ -1,7 +1,10 @@
 //! The filters of the listings, the same for programs and for pages.
 
-use model::{JobState, Outcome};
+use std::collections::BTreeMap;
+
+use model::{JobState, Outcome, Time};
 use net::Problem;
+use serde::de::value::MapDeserializer;
 use serde::{Deserialize, Deserializer};
 use utoipa::IntoParams;
 
@@ -37,6 +40,18 @@ pub struct JobQuery {
     pub event: Option<String>,
     #[serde(deserialize_with = "given")]
     pub worker: Option<String>,
+    /// Made at or after this moment.
+    #[serde(deserialize_with = "moment")]
+    #[param(value_type = Option<String>, format = DateTime)]
+    pub since: Option<Time>,
+    /// Made before this moment.
+    #[serde(deserialize_with = "moment")]
+    #[param(value_type = Option<String>, format = DateTime)]
+    pub until: Option<Time>,
+    /// Only those that wait for a person.
+    #[serde(deserialize_with = "flag")]
+    #[param(value_type = Option<bool>)]
+    pub unsettled: Option<bool>,
     /// The `next` of the page before.
     #[serde(deserialize_with = "given")]
     pub cursor: Option<String>,
@@ -87,7 +102,14 @@ fn flag<'de, D: Deserializer<'de>>(d: D) -> Result<Option<bool>, D::Error> {
         "" => Ok(None),
         "true" => Ok(Some(true)),
         "false" => Ok(Some(false)),
-        other => Err(serde::de::Error::custom(format!("with_jobs is true or false, not '{other}'"))),
+        other => Err(serde::de::Error::custom(format!("it is true or false, not '{other}'"))),
+    }
+}
+
+fn moment<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Time>, D::Error> {
+    match String::deserialize(d)?.as_str() {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(serde::de::Error::custom),
     }
 }
 
@@ -122,7 +144,44 @@ impl JobQuery {
             arch: self.arch.clone(),
             worker: self.worker.clone(),
             outcome: outcome.transpose()?,
+            since: self.since,
+            until: self.until,
+            unsettled: self.unsettled == Some(true),
         })
+    }
+
+    /// A query from its parameters by name, as they stand in an address.
+    pub fn of(parameters: &BTreeMap<String, String>) -> Result<JobQuery, Problem> {
+        if parameters.contains_key("limit") {
+            return Err(Problem::bad_request("'limit' is no filter: leave it out"));
+        }
+        let pairs = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let query = JobQuery::deserialize(MapDeserializer::<_, serde::de::value::Error>::new(pairs));
+        query.map_err(|error| Problem::bad_request(format!("the filter cannot be read: {error}")))
+    }
+
+    /// Its parameters by name, without the place where it goes on.
+    pub fn parameters(&self) -> Vec<(&'static str, String)> {
+        let text = |text: &Option<String>| text.clone();
+        let all = [
+            ("state", text(&self.state)),
+            ("outcome", text(&self.outcome)),
+            ("task", text(&self.task)),
+            ("item", text(&self.item)),
+            ("arch", text(&self.arch)),
+            ("rule", text(&self.rule)),
+            ("event", text(&self.event)),
+            ("worker", text(&self.worker)),
+            ("since", self.since.map(|at| at.to_string())),
+            ("until", self.until.map(|at| at.to_string())),
+            ("unsettled", self.unsettled.filter(|only| *only).map(|_| "true".to_owned())),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+
+    /// Whether it finds every job.
+    pub fn says_nothing(&self) -> bool {
+        self.parameters().is_empty()
     }
 
     pub fn place(&self) -> Result<(Cursor, u32), Problem> {
@@ -131,17 +190,10 @@ impl JobQuery {
 
     /// The same query, from `cursor` on.
     pub fn continued(&self, cursor: &str) -> String {
-        query(&[
-            ("state", self.state.as_deref()),
-            ("outcome", self.outcome.as_deref()),
-            ("task", self.task.as_deref()),
-            ("item", self.item.as_deref()),
-            ("arch", self.arch.as_deref()),
-            ("rule", self.rule.as_deref()),
-            ("event", self.event.as_deref()),
-            ("worker", self.worker.as_deref()),
-            ("cursor", Some(cursor)),
-        ])
+        let parameters = self.parameters();
+        let mut given: Vec<_> = parameters.iter().map(|(name, value)| (*name, Some(value.as_str()))).collect();
+        given.push(("cursor", Some(cursor)));
+        query(&given)
     }
 }
 

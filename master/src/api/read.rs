@@ -6,7 +6,8 @@ use axum::routing::get;
 use model::Time;
 use model::lease::JobOrder;
 use model::operator::{
-    Divergence, EventDetail, EventSummary, JobDetail, JobSummary, ModeView, Page, SecretView, Status, Why, WorkerView,
+    Divergence, EventDetail, EventSummary, JobDetail, JobSummary, ModeView, Page, SecretView, Status, TaskView, Why,
+    WorkerView,
 };
 use model::vitals::Vitals;
 use net::{Caller, Problem};
@@ -33,6 +34,7 @@ pub fn routes() -> Router<App> {
         .route("/events", get(events))
         .route("/events/{event}", get(event))
         .route("/workers", get(workers))
+        .route("/tasks", get(tasks))
         .route("/why/job/{job}", get(why_job))
         .route("/why/event/{event}", get(why_event))
         .route("/divergences", get(divergences))
@@ -136,6 +138,18 @@ pub async fn divergences(
 pub async fn workers(State(app): State<App>) -> ApiResult<axum::Json<Page<WorkerView>>> {
     let items = app.store.workers(app.settings.lease_term).await?;
     Ok(axum::Json(Page { items, next: None }))
+}
+
+/// The tasks of the configuration in force, by name, with what their authors have said of a second attempt.
+#[utoipa::path(get, path = "/api/v1/tasks", tag = "reader", responses((status = 200, body = Page<TaskView>)))]
+pub async fn tasks(State(app): State<App>) -> axum::Json<Page<TaskView>> {
+    let view = |(name, task): (&String, &rules::Task)| TaskView {
+        name: name.clone(),
+        retry: task.declared_retry().map(ToString::to_string),
+        interruptible: task.declared_interruptible(),
+        exclusive: task.exclusive(),
+    };
+    axum::Json(Page { items: app.live().configuration.tasks().iter().map(view).collect(), next: None })
 }
 
 /// Why a job is where it is.

@@ -18,6 +18,7 @@ use utoipa::IntoParams;
 
 use super::ApiResult;
 use super::extract::Query;
+use crate::acts;
 use crate::app::App;
 use crate::judge::{Origin, judge};
 use crate::mirrors::Pins;
@@ -50,10 +51,7 @@ pub async fn submit(
     body: Body,
 ) -> ApiResult<axum::Json<Submitted>> {
     csv_only(&headers)?;
-    let request = match headers.get("idempotency-key").and_then(|key| key.to_str().ok()) {
-        Some(key) if !key.is_empty() => key.to_owned(),
-        _ => net::clock::uuid().to_string(),
-    };
+    let request = super::acts::key(&headers).map_or_else(|| net::clock::uuid().to_string(), str::to_owned);
     let (current, generation) = app.current().await?;
     let now = app.store.now().await?;
     let desk = Desk {
@@ -180,7 +178,7 @@ impl Desk<'_> {
             before: Value::Null,
             after: Value::Null,
         };
-        let fresh = super::operator::fresh(self.app, self.current, job).await?;
+        let fresh = acts::fresh(self.app, self.current, job).await?;
         let answer = self.app.store.rerun(job, &format!("{}/{job}", self.request), fresh, &act).await?;
         answer.ok_or_else(|| Problem::internal().into())
     }

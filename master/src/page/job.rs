@@ -1,11 +1,13 @@
 //! One job: where it stands and why, its attempts, its log, and where it came from.
 
 use askama::Template;
+use model::deed::Verb;
 use model::operator::{AttemptView, JobDetail};
 use model::source::JobSource;
-use model::{Artifact, Time};
+use model::{Artifact, JobState, Time};
 use serde_json::Value;
 
+use super::acts::Button;
 use super::parts::{Moment, Tag, artifact_path, event_path, readable, results_path};
 use crate::logs::Part;
 
@@ -38,6 +40,8 @@ pub struct Job {
     artifacts: Vec<File>,
     log: Option<Log>,
     results: String,
+    /// What the visitor may do to it.
+    buttons: Vec<Button>,
 }
 
 struct Attempt {
@@ -82,6 +86,7 @@ impl Job {
         artifacts: &[Artifact],
         log: Option<(u32, Part)>,
         results_base: &str,
+        may_act: bool,
         now: Time,
     ) -> Job {
         let job = &detail.job;
@@ -128,12 +133,24 @@ impl Job {
                 before: part.start,
             }),
             results: results_path(results_base, &job.item, &job.item_type),
+            buttons: if may_act { buttons(detail) } else { Vec::new() },
         }
     }
 
     pub fn title(&self) -> String {
         format!("{} {}", self.task, self.item)
     }
+}
+
+fn buttons(detail: &JobDetail) -> Vec<Button> {
+    let verbs: &[Verb] = match detail.job.state {
+        JobState::Waiting if detail.unsettled => &[Verb::Settle, Verb::Cancel],
+        JobState::Waiting => &[Verb::Retry, Verb::Priority, Verb::Cancel],
+        JobState::Queued => &[Verb::Priority, Verb::Cancel],
+        JobState::Running => &[Verb::Cancel],
+        JobState::Finished | JobState::Cancelled | JobState::Superseded | JobState::Expired => &[Verb::Rerun],
+    };
+    verbs.iter().map(|verb| Button::new(*verb, &format!("job={}", detail.job.id))).collect()
 }
 
 impl Attempt {
@@ -158,6 +175,6 @@ impl super::Sample for Job {
     fn sample() -> Job {
         use super::sample;
         let part = Part { start: 10, bytes: b"<script>alert(1)</script>\x1b[0m\n".to_vec(), size: 40 };
-        Job::new(&sample::job_detail(), &sample::artifacts(), Some((2, part)), "", sample::NOW)
+        Job::new(&sample::job_detail(), &sample::artifacts(), Some((2, part)), "", true, sample::NOW)
     }
 }

@@ -1,9 +1,12 @@
 //! The listing of jobs, with the same filters as the API's.
 
 use askama::Template;
+use model::deed::Verb;
 use model::operator::JobSummary;
 use model::{JobState, Outcome, Time};
 
+use super::acts::Button;
+use super::encoded;
 use super::parts::JobRow;
 use crate::api::JobQuery;
 
@@ -17,6 +20,8 @@ pub struct Jobs {
     /// The address of the next page.
     next: Option<String>,
     filtered: bool,
+    /// What the visitor may do to all that the filter finds.
+    buttons: Vec<Button>,
 }
 
 /// A filter that is typed.
@@ -32,7 +37,7 @@ struct Choice {
 }
 
 impl Jobs {
-    pub fn new(query: &JobQuery, jobs: &[JobSummary], next: Option<&str>, now: Time) -> Jobs {
+    pub fn new(query: &JobQuery, jobs: &[JobSummary], next: Option<&str>, may_act: bool, now: Time) -> Jobs {
         let field = |name, value: &Option<String>| Field { name, value: value.clone().unwrap_or_default() };
         let fields = vec![
             field("item", &query.item),
@@ -44,7 +49,8 @@ impl Jobs {
         ];
         let choice = |name: &'static str, now: &Option<String>| Choice { name, chosen: now.as_deref() == Some(name) };
         Jobs {
-            filtered: fields.iter().any(|f| !f.value.is_empty()) || query.state.is_some() || query.outcome.is_some(),
+            filtered: !query.says_nothing(),
+            buttons: if may_act { buttons(query) } else { Vec::new() },
             fields,
             states: JobState::ALL.iter().map(|s| choice(s.name(), &query.state)).collect(),
             outcomes: Outcome::ALL.iter().map(|o| choice(o.name(), &query.outcome)).collect(),
@@ -54,11 +60,30 @@ impl Jobs {
     }
 }
 
+/// One for each thing that can be done to some of what is found; none where everything is.
+fn buttons(query: &JobQuery) -> Vec<Button> {
+    let Ok(filter) = query.filter() else { return Vec::new() };
+    if query.says_nothing() {
+        return Vec::new();
+    }
+    let possible = |verb: &Verb| {
+        let states = verb.states();
+        let state = filter.states.is_empty() || filter.states.iter().all(|state| states.contains(state));
+        let outcome = filter.outcome.is_none() || *verb == Verb::Rerun;
+        let unsettled =
+            if filter.unsettled { *verb != Verb::Rerun && *verb != Verb::Retry } else { *verb != Verb::Settle };
+        state && outcome && unsettled
+    };
+    let pairs = query.parameters().into_iter().map(|(name, value)| format!("{name}={}", encoded(&value)));
+    let text = pairs.collect::<Vec<_>>().join("&");
+    Verb::ALL.into_iter().filter(possible).map(|verb| Button::new(verb, &text)).collect()
+}
+
 #[cfg(test)]
 impl super::Sample for Jobs {
     fn sample() -> Jobs {
         use super::sample;
         let query = JobQuery { task: Some("<rpmlint>".into()), state: Some("finished".into()), ..JobQuery::default() };
-        Jobs::new(&query, &[sample::job()], Some("17"), sample::NOW)
+        Jobs::new(&query, &[sample::job()], Some("17"), true, sample::NOW)
     }
 }

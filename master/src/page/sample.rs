@@ -66,6 +66,7 @@ pub fn job_detail() -> JobDetail {
             path: Some(HOSTILE.into()),
         }),
         why: HOSTILE.into(),
+        unsettled: true,
         attempts_made: vec![attempt(1, Some(earlier(50))), attempt(2, None)],
         results_url: None,
     }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::error::corrupt;
-use super::moves::{AttemptRow, EndedRow, Moves, OutboxRow, QueuedRow, WaitingRow};
+use super::moves::{AttemptRow, EndedRow, Moves, OutboxRow, QueuedRow, UnsettledRow, WaitingRow};
 use super::number::{count, int, small};
 use super::text::clean;
 use super::tx::{Tx, Work, retrying};
@@ -208,10 +208,12 @@ impl Moves {
             now,
         });
         match (next, taken.successor) {
-            (Next::Again { .. }, Some(successor)) => {
+            (Next::Again { .. } | Next::Unsettled { .. }, Some(successor)) => {
                 self.superseded(taken, successor, "a newer job of its key came before it could be tried again");
             }
-            (next @ (Next::Again { .. } | Next::Ended { .. }), _) => self.follow(taken, next, now),
+            (next @ (Next::Again { .. } | Next::Unsettled { .. } | Next::Ended { .. }), _) => {
+                self.follow(taken, next, now)
+            }
         }
     }
 
@@ -235,6 +237,10 @@ impl Moves {
             }
             // It keeps its rank: it has waited longer than what came after it.
             Next::Again { .. } => self.queued.push(QueuedRow { job, attempt: attempt + 1, needs, rank, expires_at }),
+            // It waits for no moment, and so its own does not pass either.
+            Next::Unsettled { reason } => {
+                self.unsettled.push(UnsettledRow { job, attempt: attempt + 1, reason });
+            }
             Next::Ended { state, reason, outcome, results } => {
                 self.ended.push(EndedRow { job, state, reason, outcome, attempts: attempt, successor: None, keyed });
                 let row =

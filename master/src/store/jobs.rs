@@ -28,6 +28,7 @@ struct Row {
     quiet_since: Option<i64>,
     key: Option<String>,
     waiting_reason: Option<String>,
+    unsettled: Option<bool>,
     queued_attempt: Option<i32>,
     running_attempt: Option<i32>,
     running_since: Option<i64>,
@@ -47,7 +48,7 @@ macro_rules! select {
     () => {
         "SELECT j.seq, j.id, j.task, j.item, j.item_type, j.arch, j.rule, COALESCE(e.id, j.event_id) AS event_id,
                 j.created_at, w.attempt AS waiting_attempt, w.until_at, w.quiet_since, w.key,
-                w.reason AS waiting_reason,
+                w.reason AS waiting_reason, w.unsettled,
                 q.attempt AS queued_attempt, l.attempt AS running_attempt, l.started_at AS running_since, l.worker,
                 l.expires_at AS lease_until, l.cancel, x.attempts, x.state, x.reason AS ended_reason, x.outcome,
                 x.ended_at, a.how, a.started_at
@@ -79,16 +80,19 @@ impl Row {
                 (attempt - 1, Place::Queued)
             } else if let Some(attempt) = self.waiting_attempt {
                 let reason = self.waiting_reason.unwrap_or_default();
-                let place = match (self.until_at.map(Time), self.quiet_since) {
-                    (Some(until), Some(_)) => Place::Quiet { until, reason },
-                    (until, _) => Place::Waiting { until, key: self.key, reason },
+                let place = match (self.unsettled, self.until_at.map(Time), self.quiet_since) {
+                    (Some(true), _, _) => Place::Unsettled { reason },
+                    (Some(false) | None, Some(until), Some(_)) => Place::Quiet { until, reason },
+                    (Some(false) | None, until, _) => Place::Waiting { until, key: self.key, reason },
                 };
                 (attempt - 1, place)
             } else {
                 return Err(corrupt("jobs", "state", job, "none of the tables that a job can be in"));
             };
         let (state, started_at, finished_at) = match &place {
-            Place::Waiting { .. } | Place::Quiet { .. } => (JobState::Waiting, self.started_at.map(Time), None),
+            Place::Waiting { .. } | Place::Quiet { .. } | Place::Unsettled { .. } => {
+                (JobState::Waiting, self.started_at.map(Time), None)
+            }
             Place::Queued => (JobState::Queued, self.started_at.map(Time), None),
             Place::Running { started_at, .. } => (JobState::Running, Some(*started_at), None),
             Place::Ended { state, ended_at, .. } => (*state, self.started_at.map(Time), Some(*ended_at)),
@@ -160,11 +164,18 @@ impl Store {
         let mut states = filter.states.clone();
         states.sort_unstable();
         states.dedup();
+        if states.is_empty() && filter.unsettled {
+            states = vec![JobState::Waiting];
+        }
         if states.is_empty() && filter.outcome.is_some() {
             states = JobState::ALL.into_iter().filter(|state| state.is_end()).collect();
         }
         let event = match &filter.event {
             Some(id) => Some((id, self.event_seq(id).await?)),
+            None => None,
+        };
+        let first = match filter.since {
+            Some(since) => Some(self.first_since(since).await?),
             None => None,
         };
         let mut rows: Vec<Row> = Vec::new();
@@ -173,6 +184,9 @@ impl Store {
             listing.and(&source.condition);
             listing.number(source.before, after.unwrap_or(i64::MAX));
             narrow(&mut listing, filter, event);
+            if let Some(first) = first {
+                listing.number("j.seq >= ?", first);
+            }
             rows.extend(listing.rows::<Row>(self.db(), source.order, limit).await?);
         }
         rows.sort_by_key(|row| std::cmp::Reverse(row.seq));
@@ -181,6 +195,32 @@ impl Store {
         rows.truncate(limit as usize);
         let next = if rows.len() == limit as usize { rows.last().map(|row| row.seq) } else { None };
         Ok((rows.into_iter().map(|row| Ok(row.read()?.0)).collect::<Result<_>>()?, next))
+    }
+
+    /// A number below which no job was made at or after `since`: found by halving, since jobs are numbered in the order
+    /// in which they are made. (Not quite: those of one moment are numbered by chance, and a clock may be set; so a while
+    /// is left, and whoever asks still looks at each row's own time.)
+    async fn first_since(&self, since: Time) -> Result<i64> {
+        const WHILE: Span = Span::minutes(10);
+        let before = since.minus(WHILE).0;
+        let last: Option<i64> =
+            on_read!(self.db(), |pool| sqlx::query_scalar("SELECT max(seq) FROM jobs").fetch_one(pool).await?);
+        let (mut low, mut high) = (0, last.map_or(0, |last| last + 1));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            // Numbers are left out where a transaction came to nothing.
+            let next: Option<(i64, i64)> = on_read!(self.db(), |pool| {
+                sqlx::query_as("SELECT seq, created_at FROM jobs WHERE seq >= $1 ORDER BY seq LIMIT 1")
+                    .bind(middle)
+                    .fetch_optional(pool)
+                    .await?
+            });
+            match next {
+                Some((seq, created)) if created < before => low = seq + 1,
+                Some(_) | None => high = middle,
+            }
+        }
+        Ok(low)
     }
 
     pub async fn jobs_of_event(&self, id: &str) -> Result<Vec<JobSummary>> {
@@ -378,6 +418,14 @@ fn narrow(listing: &mut Listing, filter: &JobFilter, event: Option<(&String, Opt
         Some((id, Some(seq))) => listing.text(&format!("(j.event = {seq} OR j.event_id = ?)"), id),
         Some((id, None)) => listing.text("j.event_id = ?", id),
         None => {}
+    }
+    for (condition, moment) in [("j.created_at >= ?", filter.since), ("j.created_at < ?", filter.until)] {
+        if let Some(moment) = moment {
+            listing.number(condition, moment.0);
+        }
+    }
+    if filter.unsettled {
+        listing.and("w.unsettled");
     }
     if let Some(outcome) = filter.outcome {
         listing.and(match outcome {

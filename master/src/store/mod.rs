@@ -4,6 +4,7 @@
 //! is in: `waiting`, `queued`, `leases` or `ended`. Nothing here decides what a job's end means (the caller's `decide`
 //! does), and nothing here talks to anyone but the database.
 
+mod act;
 mod announce;
 mod artifacts;
 mod audit;
@@ -32,6 +33,7 @@ mod number;
 mod outbox;
 mod pair;
 mod renew;
+mod session;
 mod site;
 mod submit;
 mod supersede;
@@ -60,6 +62,7 @@ pub use self::lane::plan;
 pub use self::messages::{Announced, Message, Stage, Untold};
 pub use self::mirrors::{Heads, MirrorRow, Unpinned};
 pub use self::missed::SeenCursor;
+pub use self::session::Hash;
 pub use self::token::{NotAToken, Token};
 pub use self::types::*;
 

@@ -5,6 +5,7 @@
 use db::on_read;
 use model::operator::{Backlog, IdleRequest, Mode, OnDeadline};
 use model::{Span, Time};
+use uuid::Uuid;
 
 use super::error::corrupt;
 use super::lane::line_up;
@@ -178,7 +179,8 @@ impl Store {
             sqlx::query_as(
                 "SELECT rule, task, CAST(sum(jobs) AS BIGINT) AS jobs, CAST(sum(stale) AS BIGINT) AS stale FROM (
                      SELECT j.rule, j.task, count(*) AS jobs, 0 AS stale
-                     FROM (SELECT job FROM queued UNION ALL SELECT job FROM waiting) b JOIN jobs j ON j.seq = b.job
+                     FROM (SELECT job FROM queued
+                           UNION ALL SELECT job FROM waiting WHERE NOT unsettled) b JOIN jobs j ON j.seq = b.job
                      GROUP BY j.rule, j.task
                      UNION ALL
                      SELECT j.rule, j.task, 0, count(*)
@@ -218,6 +220,18 @@ async fn against_idle(work: &mut Work) -> Result<Vec<String>> {
     say(first, "job that was queued before is still to run", "jobs that were queued before are still to run");
     say(unsent, "result is not yet delivered", "results are not yet delivered");
     say(untold, "message is not yet on the bus", "messages are not yet on the bus");
+    let unsettled: Vec<Uuid> = on_tx!(&mut work.tx, |conn| {
+        sqlx::query_scalar(
+            "SELECT j.id FROM waiting w JOIN jobs j ON j.seq = w.job WHERE w.unsettled ORDER BY w.job LIMIT 10",
+        )
+        .fetch_all(conn)
+        .await?
+    });
+    for job in unsettled {
+        sentences.push(format!(
+            "job {job} waits for a person, and what its last attempt began may not be over: 'taskotron job settle {job}'"
+        ));
+    }
     let triggers: Vec<(String, i64, i64, i64)> = on_tx!(&mut work.tx, |conn| {
         sqlx::query_as("SELECT recorder, next, recorded, last_heard FROM triggers ORDER BY recorder")
             .fetch_all(conn)

@@ -8,7 +8,7 @@ use sqlx::{Sqlite, Transaction};
 use uuid::Uuid;
 
 use super::text::clean;
-use super::tx::{Tx, Work};
+use super::tx::{Tx, Work, on_tx};
 use super::{Result, keys, messages};
 
 /// Rows to add, all in one go.
@@ -17,6 +17,7 @@ pub(super) struct Moves {
     pub attempts: Vec<AttemptRow>,
     pub queued: Vec<QueuedRow>,
     pub waiting: Vec<WaitingRow>,
+    pub unsettled: Vec<UnsettledRow>,
     pub ended: Vec<EndedRow>,
     pub outbox: Vec<OutboxRow>,
 }
@@ -49,6 +50,13 @@ pub(super) struct WaitingRow {
     pub until_at: i64,
     pub reason: String,
     pub expires_at: Option<i64>,
+}
+
+/// Waits for a person, and for no moment.
+pub(super) struct UnsettledRow {
+    pub job: i64,
+    pub attempt: i32,
+    pub reason: String,
 }
 
 pub(super) struct EndedRow {
@@ -102,6 +110,20 @@ impl Moves {
     /// SELECT, and no round trips. Where keys were given back the next of their lines have them.
     pub(super) async fn write(&self, work: &mut Work) -> Result<()> {
         let now = work.now.0;
+        // There are few of them.
+        for row in &self.unsettled {
+            on_tx!(&mut work.tx, |conn| {
+                sqlx::query(
+                    "INSERT INTO waiting (job, attempt, until_at, reason, unsettled) VALUES ($1, $2, $3, $4, TRUE)",
+                )
+                .bind(row.job)
+                .bind(row.attempt)
+                .bind(i64::MAX)
+                .bind(clean(&row.reason))
+                .execute(conn)
+                .await?;
+            });
+        }
         match &mut work.tx {
             Tx::Pg(tx) => self.write_postgres(tx, now).await?,
             Tx::Lite(tx) => self.write_sqlite(tx, now).await?,

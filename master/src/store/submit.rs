@@ -16,7 +16,7 @@ use super::number::{int, small};
 use super::supersede::{New, place};
 use super::text::{clean, event_name, fits};
 use super::tx::{Tx, Work, retrying};
-use super::types::{Act, Admitted, Candidate, Fresh, JobPin};
+use super::types::{Act, Admitted, Candidate, Fresh, JobParts, JobPin};
 use super::{Result, Store, messages};
 
 /// How much earlier a job runs for each step of its priority.
@@ -26,6 +26,14 @@ pub(super) const PRIORITY_STEP: Span = Span::minutes(1);
 pub(super) struct Wanted<'a> {
     pub admitted: &'a Admitted,
     pub event: Option<i64>,
+}
+
+impl<'a> Wanted<'a> {
+    /// With its cause, where that is among these events.
+    pub(super) fn caused(admitted: &'a Admitted, causes: &HashMap<String, i64>) -> Wanted<'a> {
+        let event = admitted.event.as_ref().and_then(|id| causes.get(&event_name(id)).copied());
+        Wanted { admitted, event }
+    }
 }
 
 /// The answers to a batch in which each key may occur more than once.
@@ -64,12 +72,7 @@ impl Store {
         let (answers, new) = retrying(async || {
             let mut work = self.begin().await?;
             let causes = events_of(&mut work, candidates).await?;
-            let wanted = admitted(candidates)
-                .map(|admitted| Wanted {
-                    admitted,
-                    event: admitted.event.as_ref().and_then(|id| causes.get(&event_name(id)).copied()),
-                })
-                .collect();
+            let wanted = admitted(candidates).map(|admitted| Wanted::caused(admitted, &causes)).collect();
             let mut answers = append(&mut work, &sets, wanted).await?;
             work.commit().await?;
             let new = answers.any_new();
@@ -87,41 +90,46 @@ impl Store {
     /// person's wish supersedes nothing, and is not superseded. None: there is no such job.
     pub async fn rerun(&self, job: JobId, request: &str, fresh: Option<Fresh>, act: &Act) -> Result<Option<JobAnswer>> {
         let Some(old) = self.job(job).await? else { return Ok(None) };
-        let before = Fresh { task_version: old.task_version, needs: old.needs, source: old.source, limit: old.limit };
-        let Fresh { task_version, needs, source, limit } = fresh.unwrap_or(before);
-        let cause = format!("rerun:{request}:{job}");
-        let s = old.summary;
-        let candidate = Candidate::Admitted(Box::new(Admitted {
-            job: NewJob {
-                key: JobId::of(&cause, &s.task, &s.item_type, &s.item, &s.arch),
-                task: s.task,
-                item: s.item,
-                item_type: s.item_type,
-                arch: s.arch,
-                rule: s.rule,
-                priority: old.priority,
-                params: old.params,
-                // Whoever asks for it now does not find it pointless.
-                expires_at: None,
-                supersede: old.supersede.filter(|s| s.policy == Policy::Serial),
-            },
-            task_version,
-            needs,
-            source,
-            limit,
-            recorder: old.recorder,
-            recorded_at: old.recorded_at,
-            ordered_at: old.recorded_at,
-            generation: old.generation,
-            event: s.event_id,
-            rerun_of: Some(job),
-        }));
+        let candidate = again(old, request, fresh);
         let answer = self.submit(std::slice::from_ref(&candidate)).await?.pop();
         if matches!(answer, Some(JobAnswer::Submitted { .. })) {
             self.note(act).await?;
         }
         Ok(answer)
     }
+}
+
+/// A job that asks for the same as `old`; the same `request` gives the same job.
+pub(super) fn again(old: JobParts, request: &str, fresh: Option<Fresh>) -> Candidate {
+    let before = Fresh { task_version: old.task_version, needs: old.needs, source: old.source, limit: old.limit };
+    let Fresh { task_version, needs, source, limit } = fresh.unwrap_or(before);
+    let s = old.summary;
+    let cause = format!("rerun:{request}:{}", s.id);
+    Candidate::Admitted(Box::new(Admitted {
+        job: NewJob {
+            key: JobId::of(&cause, &s.task, &s.item_type, &s.item, &s.arch),
+            task: s.task,
+            item: s.item,
+            item_type: s.item_type,
+            arch: s.arch,
+            rule: s.rule,
+            priority: old.priority,
+            params: old.params,
+            // Whoever asks for it now does not find it pointless.
+            expires_at: None,
+            supersede: old.supersede.filter(|s| s.policy == Policy::Serial),
+        },
+        task_version,
+        needs,
+        source,
+        limit,
+        recorder: old.recorder,
+        recorded_at: old.recorded_at,
+        ordered_at: old.recorded_at,
+        generation: old.generation,
+        event: s.event_id,
+        rerun_of: Some(s.id),
+    }))
 }
 
 pub(super) fn admitted<'a>(candidates: impl IntoIterator<Item = &'a Candidate>) -> impl Iterator<Item = &'a Admitted> {
@@ -139,7 +147,10 @@ pub(super) fn needs<'a>(candidates: impl IntoIterator<Item = &'a Candidate>) -> 
 }
 
 /// The numbers of the events that are named as causes and are stored.
-async fn events_of(work: &mut Work, candidates: &[Candidate]) -> Result<HashMap<String, i64>> {
+pub(super) async fn events_of<'a>(
+    work: &mut Work,
+    candidates: impl IntoIterator<Item = &'a Candidate>,
+) -> Result<HashMap<String, i64>> {
     let mut ids: Vec<String> =
         admitted(candidates).filter_map(|admitted| admitted.event.as_deref().map(event_name)).collect();
     ids.sort_unstable();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use model::deed::{Acted, Settlement};
 use model::intake::{JobAnswer, Pair, TriggerCounts, Trouble};
 use model::lease::Worker;
 use model::operator::{JobSummary, Mode, OnDeadline};
@@ -171,6 +172,8 @@ pub struct Ending {
 pub enum Next {
     /// Tried again, after this moment where there is one.
     Again { at: Option<Time>, reason: String },
+    /// Waits until a person says what becomes of it.
+    Unsettled { reason: String },
     /// Ended, with these results to publish.
     Ended { state: JobState, reason: String, outcome: Option<Outcome>, results: Vec<Publication> },
 }
@@ -258,6 +261,12 @@ pub struct JobFilter {
     pub arch: Option<String>,
     pub worker: Option<String>,
     pub outcome: Option<Outcome>,
+    /// Made at or after this moment.
+    pub since: Option<Time>,
+    /// Made before this moment.
+    pub until: Option<Time>,
+    /// Only those that wait for a person.
+    pub unsettled: bool,
 }
 
 /// Which events a listing shows.
@@ -340,6 +349,10 @@ pub enum Place {
         key: Option<String>,
         reason: String,
     },
+    /// Waits for a person, who settles it.
+    Unsettled {
+        reason: String,
+    },
     /// For the bus to be quiet: whether another job comes for its key.
     Quiet {
         until: Time,
@@ -379,16 +392,55 @@ pub struct StoredEvent {
     pub matched: Vec<String>,
 }
 
-/// What became of the wish to cancel a job.
+/// What a person does to jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cancel {
-    /// It had not begun, and has ended.
-    Ended,
-    /// It runs; its worker will be told to stop it.
-    Asked,
-    /// It had ended before.
-    Already(JobState),
-    Unknown,
+pub enum Deed {
+    /// At once where it has not begun, else as soon as its worker has stopped it.
+    Cancel,
+    /// A new job that asks for the same.
+    Rerun,
+    Priority(i32),
+    /// What waits for a moment does not wait for it any longer.
+    Retry,
+    Settle(Settlement),
+}
+
+/// A deed to be done to jobs, in one transaction.
+#[derive(Clone, Copy)]
+pub struct Order<'a> {
+    pub deed: Deed,
+    pub jobs: &'a [JobId],
+    pub actor: &'a str,
+    pub reason: &'a str,
+    /// Everything is done, and nothing is kept.
+    pub dry_run: bool,
+    /// Names the request: the same again is answered with what was answered before.
+    pub request: &'a Request,
+    /// Where a filter goes on after these jobs; it stands in the answer.
+    pub next: Option<&'a str>,
+    /// For a re-run: the tasks as they are configured now, where they still fit the job.
+    pub fresh: &'a BTreeMap<JobId, Fresh>,
+    /// How a job ends of which a person says its outcome: (what is known of it, the outcome, who said it and why).
+    pub settled: &'a (dyn Fn(&Ending, Outcome, &str) -> Next + Send + Sync),
+}
+
+/// A request that may come twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// What its sender calls it.
+    pub key: String,
+    /// Of what it asks for: another wish under the same name is a mistake.
+    pub content: [u8; 32],
+}
+
+/// What became of an order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Obeyed {
+    Acted(Acted),
+    /// There is no such job, and nothing was changed.
+    Unknown(JobId),
+    /// A request of this name asked for something else.
+    OtherRequest,
 }
 
 /// What an observation found: the mode after it, and what idle still waits for, one sentence each.

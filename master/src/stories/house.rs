@@ -26,6 +26,7 @@ tasks:
   rpmlint: { run: [lint, '{{ item }}', '{{ arch }}'], needs: { arch: '{{ arch }}' } }
   single: { run: ['true'], concurrency: { limit: 1, key: '{{ item_type }}' } }
   picky: { run: [check, '{{ params.level }}'] }
+  once: { run: ['true'], retry: never }
   flaky: { run: ['true'], retry: { on: [exit:75], attempts: 2, delay: 30s } }
   gated: { run: ['true'], publish: [queued, running], retry: { on: [exit:75], attempts: 2, delay: 0s } }
 rules:

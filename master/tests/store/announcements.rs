@@ -9,7 +9,7 @@ use model::{End, Span};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::bed::{act, report, worker};
+use crate::bed::{report, worker};
 use crate::stories;
 
 /// Announces all of the tasks whose definition asks for it.
@@ -77,7 +77,7 @@ stories! {
 
         let JobAnswer::Submitted { job: third } = answers[3] else { panic!("{answers:?}") };
         assert_eq!((again[0].job, again[0].attempt), (granted[0].job, 2));
-        bed.store.cancel(&[third], &act("cancel")).await.unwrap();
+        bed.cancel(&[third]).await;
         let last = told(&bed.store).await.pop().unwrap();
         assert_eq!(last, "foo-3-1 unjudged after 0: cancelled by alice: tests");
         bed.sound().await;

@@ -1,10 +1,12 @@
 //! A store to test, on either engine, and builders with defaults for everything.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use master::store::{
-    Act, Admitted, Batch, Candidate, ClaimRequest, Ending, Granted, Next, Publication, ReportIn, Store,
+    Act, Admitted, Batch, Candidate, ClaimRequest, Deed, Ending, Granted, Next, Obeyed, Order, Publication, ReportIn,
+    Request, Store,
 };
+use model::deed::{Acted, ActedJob};
 use model::intake::{JobAnswer, TriggerCounts};
 use model::lease::{Receipt, Worker};
 use model::{End, Event, Finding, JobId, JobState, Limit, NOARCH, NewJob, Outcome, Policy, Span, Supersede, Time};
@@ -132,8 +134,50 @@ impl Bed {
         self.store.finish(&worker.name, &[report], &decide).await.unwrap()[0]
     }
 
+    /// Does it to these jobs, as alice.
+    pub async fn act(&self, deed: Deed, jobs: &[JobId]) -> Vec<ActedJob> {
+        match act_on(&self.store, deed, jobs, &request_named(&net::clock::uuid().to_string()), false).await {
+            Obeyed::Acted(acted) => acted.jobs,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub async fn cancel(&self, jobs: &[JobId]) -> Vec<ActedJob> {
+        self.act(Deed::Cancel, jobs).await
+    }
+
     pub async fn state(&self, job: JobId) -> JobState {
         self.store.job(job).await.unwrap().unwrap().summary.state
+    }
+}
+
+pub fn request_named(key: &str) -> Request {
+    Request { key: key.into(), content: [1; 32] }
+}
+
+pub async fn act_on(store: &Store, deed: Deed, jobs: &[JobId], request: &Request, dry_run: bool) -> Obeyed {
+    let order = Order {
+        deed,
+        jobs,
+        actor: "alice",
+        reason: "tests",
+        dry_run,
+        request,
+        next: None,
+        fresh: &BTreeMap::new(),
+        settled: &|ending, outcome, note| {
+            let key = Uuid::new_v5(&ending.job.0, b"result");
+            let results = vec![Publication { key, body: json!({"item": ending.item, "outcome": outcome}) }];
+            Next::Ended { state: JobState::Finished, reason: note.into(), outcome: Some(outcome), results }
+        },
+    };
+    store.act(&order).await.unwrap()
+}
+
+pub fn acted(obeyed: Obeyed) -> Acted {
+    match obeyed {
+        Obeyed::Acted(acted) => acted,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -253,6 +297,12 @@ pub fn serial(admitted: Admitted, key: &str) -> Admitted {
 
 pub fn keyed(mut admitted: Admitted, key: &str, policy: Policy) -> Admitted {
     admitted.job.supersede = Some(Supersede { key: key.into(), policy, quiet: None });
+    admitted
+}
+
+/// Which waits until none like it has come for so long.
+pub fn quiet(mut admitted: Admitted, seconds: u64) -> Admitted {
+    admitted.job.supersede.as_mut().unwrap().quiet = Some(Span::seconds(seconds));
     admitted
 }
 

@@ -52,7 +52,7 @@ stories! {
         bed.finish(&w, passed(&again)).await;
         assert!(changed.has_changed().unwrap());
         assert_eq!(states(&bed, &jobs).await[..3], [Finished, Queued, Waiting]);
-        bed.store.cancel(&[jobs[2], jobs[1]], &act("job.cancel")).await.unwrap();
+        bed.cancel(&[jobs[2], jobs[1]]).await;
         assert_eq!(states(&bed, &jobs).await[..4], [Finished, Cancelled, Cancelled, Queued]);
         // The same file again asks for nothing anew.
         let again: Vec<_> = (0..6).map(|n| fit(serial(bed.admitted(n), "foo"))).collect();

@@ -3,7 +3,7 @@
 use master::store::{EventFilter, JobFilter, Lookup};
 use model::{End, JobState, Outcome};
 
-use crate::bed::{act, batch, event, fit, passed, report, worker};
+use crate::bed::{batch, event, fit, passed, report, worker};
 use crate::stories;
 
 stories! {
@@ -43,7 +43,7 @@ stories! {
         let other = worker("w2");
         let running = bed.run(4, &other).await;
         let cancelled = bed.submit(5).await;
-        bed.store.cancel(&[cancelled], &act("job.cancel")).await.unwrap();
+        bed.cancel(&[cancelled]).await;
         bed.store.submit(&[odd(6, |a| a.job.task = "depcheck".into()), odd(7, |a| a.job.rule = "other".into()),
             odd(8, |a| a.job.arch = "s390x".into()), odd(9, |a| a.event = Some("ev".into()))]).await.unwrap();
 

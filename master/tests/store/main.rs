@@ -2,6 +2,7 @@
 //!
 //! PostgreSQL is the server that TASKOTRON_TEST_POSTGRES names; each test has a database of its own there.
 
+mod acts;
 mod announcements;
 mod artifacts;
 mod bed;

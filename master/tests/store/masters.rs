@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use master::store::{Error, Store};
+use master::store::{Deed, Error, Store};
 use model::Span;
 use model::intake::JobAnswer;
 use model::lease::Receipt;
 use sqlx::Connection as _;
 
-use crate::bed::{Bed, SITE, TERM, act, claim, decide, fit, passed, worker, worker_with};
+use crate::bed::{Bed, SITE, TERM, act, act_on, acted, claim, decide, fit, passed, request_named, worker, worker_with};
 
 /// Returns once so many connections to this database wait for a lock.
 async fn waiting_for_the_lock(bed: &Bed, n: i64) {
@@ -187,14 +187,14 @@ async fn a_transaction_that_lost_a_deadlock_is_run_again() {
     sqlx::query(lock).bind(jobs[1].0).execute(&mut other).await.unwrap();
     let cancel = tokio::spawn({
         let (store, jobs) = (bed.store.clone(), jobs.clone());
-        async move { store.cancel(&jobs, &act("job.cancel")).await.unwrap() }
+        async move { act_on(&store, Deed::Cancel, &jobs, &request_named("c"), false).await }
     });
     waiting_for_the_lock(&bed, 1).await;
     // Each now waits for the other; the store notices first, gives way, and tries again.
     sqlx::query(lock).bind(jobs[0].0).execute(&mut other).await.unwrap();
     sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
-    assert_eq!(cancel.await.unwrap(), [master::store::Cancel::Ended; 2]);
-    assert_eq!(bed.store.audit(None, 10).await.unwrap().0.len(), 1);
+    assert_eq!(acted(cancel.await.unwrap()).done, 2);
+    assert_eq!(bed.store.audit(None, 10).await.unwrap().0.len(), 2);
     bed.sound().await;
 }
 

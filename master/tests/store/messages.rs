@@ -1,10 +1,10 @@
 //! What the bus is to be told: noted with each move, in order, and kept until it is told.
 
-use master::store::{Announced, Message, Stage};
+use master::store::{Announced, Deed, Message, Stage};
 use model::operator::{IdleRequest, OnDeadline};
 use model::{End, JobId, JobState, Outcome, Span};
 
-use crate::bed::{Bed, act, decide, fit, passed, report, worker};
+use crate::bed::{Bed, act, act_on, decide, fit, passed, report, request_named, worker};
 use crate::stories;
 
 /// One word for each message of a job that is due, in order.
@@ -38,10 +38,10 @@ stories! {
 
         // Ended by a person, before and while it runs; and because its time has passed.
         let waits = bed.submit(2).await;
-        bed.store.cancel(&[waits], &act("job.cancel")).await.unwrap();
+        bed.cancel(&[waits]).await;
         assert_eq!(due(&bed, waits).await, ["queued", "cancelled - 0"]);
         let runs = bed.run(3, &w).await;
-        bed.store.cancel(&[runs.job], &act("job.cancel")).await.unwrap();
+        bed.cancel(&[runs.job]).await;
         bed.finish(&w, report(&runs, End::Cancelled)).await;
         assert_eq!(due(&bed, runs.job).await, ["queued", "running 1", "cancelled - 1"]);
         let mut late = bed.admitted(4);
@@ -93,7 +93,7 @@ stories! {
         let told = bed.submit(3).await;
         // As by a master that announces nothing.
         let silent = master::store::Store::open(&bed.url, crate::bed::SITE).await.unwrap();
-        silent.cancel(&[told], &act("job.cancel")).await.unwrap();
+        act_on(&silent, Deed::Cancel, &[told], &request_named("silent"), false).await;
         assert_eq!(due(&bed, told).await, ["queued"]);
         assert_eq!(bed.store.announce_ends().await.unwrap(), 1);
         assert_eq!(bed.store.announce_ends().await.unwrap(), 0);

@@ -27,7 +27,7 @@ stories! {
         bed.store.postpone(&[due[1].seq], bed.store.now().await.unwrap(), "the store says no").await.unwrap();
         let running = bed.run(4, &w).await;
         let cancelled = bed.submit(5).await;
-        bed.store.cancel(&[cancelled], &act("cancel")).await.unwrap();
+        bed.cancel(&[cancelled]).await;
         let queued = bed.submit(6).await;
         bed.store.intake(&batch("r", 1, vec![event("here", 1)])).await.unwrap();
 

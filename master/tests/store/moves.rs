@@ -1,10 +1,9 @@
 //! Retries, expiry, cancelling, the outbox.
 
-use master::store::{Cancel, Place};
-use model::lease::{Hold, Receipt};
+use master::store::Place;
 use model::{End, JobState, Span};
 
-use crate::bed::{TERM, act, decide, fit, passed, report, worker};
+use crate::bed::{decide, fit, passed, report, worker};
 use crate::stories;
 
 stories! {
@@ -68,40 +67,6 @@ stories! {
         bed.store.submit(&rows).await.unwrap();
         assert_eq!(bed.store.expire(&decide).await.unwrap().expired, 1200);
         assert_eq!(bed.store.counts().await.unwrap().expired, 1200);
-        bed.sound().await;
-    }
-
-    async fn cancelling_ends_what_waits_and_asks_for_what_runs(bed: Bed) {
-        let w = worker("w1");
-        let waits = bed.run(1, &w).await;
-        bed.finish(&w, report(&waits, End::Exited { code: 75 })).await;
-        let runs = bed.run(2, &w).await;
-        let done = bed.run(3, &w).await;
-        bed.finish(&w, passed(&done)).await;
-        let queued = bed.submit(4).await;
-        let unknown = model::JobId::of("x", "x", "x", "x", "x");
-        let jobs = [waits.job, runs.job, done.job, queued, unknown];
-        let answers = bed.store.cancel(&jobs, &act("job.cancel")).await.unwrap();
-        assert_eq!(answers, [
-            Cancel::Ended, Cancel::Asked, Cancel::Already(JobState::Finished), Cancel::Ended, Cancel::Unknown,
-        ]);
-        let held = bed.store.renew(&w, std::slice::from_ref(&runs.token), TERM).await.unwrap();
-        assert_eq!(held, [Hold::Cancel { reason: "cancelled by alice: tests".into() }]);
-        assert_eq!(bed.finish(&w, report(&runs, End::Cancelled)).await, Receipt::Accepted);
-        assert_eq!(bed.state(runs.job).await, JobState::Cancelled);
-        let again = bed.store.cancel(&jobs[..1], &act("job.cancel")).await.unwrap();
-        assert_eq!(again, [Cancel::Already(JobState::Cancelled)]);
-        assert_eq!(bed.store.counts().await.unwrap().cancelled, 3);
-        bed.sound().await;
-    }
-
-    async fn a_cancelled_job_whose_worker_is_lost_is_cancelled(bed: Bed) {
-        let w = worker("w1");
-        let runs = bed.run(1, &w).await;
-        bed.store.cancel(&[runs.job], &act("job.cancel")).await.unwrap();
-        bed.store.advance(Span::minutes(2));
-        bed.store.expire(&decide).await.unwrap();
-        assert_eq!(bed.state(runs.job).await, JobState::Cancelled);
         bed.sound().await;
     }
 

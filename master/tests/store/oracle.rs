@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use master::store::{Granted, Store};
+use master::store::{Deed, Granted, Store};
 use model::{End, JobId, JobState, Policy, Span, Time};
 
-use crate::bed::{Bed, SITE, act, claim, decide, fit, keyed, limited, passed, report, worker};
+use crate::bed::{Bed, SITE, act_on, claim, decide, fit, keyed, limited, passed, report, request_named, worker};
 use crate::stories;
 
 const STEPS: u32 = 160;
@@ -294,7 +294,8 @@ async fn schedule(bed: &Bed, stores: &[Store; 2], mut chance: Chance) {
             9 if !model.jobs.is_empty() => {
                 let i = chance.below(model.jobs.len() as u64) as usize;
                 model.cancel(i);
-                store.cancel(&[model.jobs[i].id], &act("job.cancel")).await.unwrap();
+                let request = request_named(&format!("{step}"));
+                act_on(store, Deed::Cancel, &[model.jobs[i].id], &request, false).await;
             }
             10 => {
                 model.expire();
@@ -331,6 +332,8 @@ async fn schedule(bed: &Bed, stores: &[Store; 2], mut chance: Chance) {
 async fn submit(bed: &Bed, store: &Store, model: &mut Model, chance: &mut Chance, begun: Time) {
     let (mut candidates, mut fresh) = (Vec::new(), Vec::new());
     let mut event = model.jobs.len();
+    // Of those that are made one soon after the other the earlier comes first, also in the hands of its successor.
+    let turn = model.jobs.len() as i64;
     for _ in 0..1 + chance.below(4) {
         let i = model.jobs.len();
         if !chance.one_in(3) {
@@ -378,7 +381,7 @@ async fn submit(bed: &Bed, store: &Store, model: &mut Model, chance: &mut Chance
             scope,
             age: (order, i),
             event,
-            rank: model.now - 60 * priority,
+            rank: (model.now - 60 * priority) * 10_000 + turn,
             expires,
             at: At::Queued,
             successor: None,

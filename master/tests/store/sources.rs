@@ -4,7 +4,7 @@ use master::store::{Heads, JobPin, MirrorRow, Place};
 use model::source::{MirrorNote, Pin};
 use model::{JobState, Time};
 
-use crate::bed::{act, fit, worker};
+use crate::bed::{fit, worker};
 use crate::stories;
 
 fn pin(digit: &str) -> Pin {
@@ -40,7 +40,7 @@ stories! {
         assert_eq!(unpinned.iter().map(|u| u.job).collect::<Vec<_>>(), ids[1..3]);
         assert_eq!(bed.store.unpinned(unpinned[1].seq, 2).await.unwrap()[0].job, ids[4]);
         // One that is cancelled meanwhile stays so.
-        bed.store.cancel(&[ids[2]], &act("cancel")).await.unwrap();
+        bed.cancel(&[ids[2]]).await;
         let pins: Vec<_> = unpinned.iter().map(|u| (u.seq, pin("b"))).collect();
         bed.store.pin(&pins).await.unwrap();
         bed.store.pin(&[(pins[0].0, pin("c"))]).await.unwrap();

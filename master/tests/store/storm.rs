@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use master::store::Deed;
 use model::{End, Span};
 
-use crate::bed::{Bed, SITE, TERM, act, claim, decide, passed, report, worker};
+use crate::bed::{Bed, SITE, TERM, act, act_on, claim, decide, passed, report, request_named, worker};
 use crate::stories;
 
 const JOBS: u32 = 300;
@@ -64,7 +65,8 @@ async fn one(bed: &Bed, store: &master::store::Store, n: u32, submitted: &Atomic
                 let (page, _) = store.jobs(&Default::default(), None, 3).await.unwrap();
                 let jobs: Vec<_> = page.iter().map(|job| job.id).collect();
                 if turn % 3 == 0 {
-                    store.cancel(&jobs, &act("job.cancel")).await.unwrap();
+                    let request = request_named(&net::clock::uuid().to_string());
+                    act_on(store, Deed::Cancel, &jobs, &request, false).await;
                 }
             }
             8 => store.tidy(Span::days(1)).await.unwrap(),

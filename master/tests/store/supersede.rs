@@ -6,7 +6,7 @@ use model::lease::{Hold, Receipt};
 use model::{End, Finding, JobId, JobState, Outcome, Policy, Span, Time};
 
 use crate::bed::{
-    Bed, SITE, TERM, act, batch, claim, decide, event, fit, keyed, limited, make, passed, report, states, worker,
+    Bed, SITE, TERM, act, batch, claim, decide, event, fit, keyed, limited, make, passed, quiet, report, states, worker,
 };
 use crate::stories;
 
@@ -25,11 +25,6 @@ fn latest(bed: &Bed, n: u32, second: i64) -> Admitted {
 
 fn cancelling(bed: &Bed, n: u32, second: i64) -> Admitted {
     sent(keyed(bed.admitted(n), "foo", CancelPrevious), second)
-}
-
-fn quiet(mut admitted: Admitted, seconds: u64) -> Admitted {
-    admitted.job.supersede.as_mut().unwrap().quiet = Some(Span::seconds(seconds));
-    admitted
 }
 
 async fn successor(bed: &Bed, job: JobId) -> Option<JobId> {
@@ -99,7 +94,7 @@ stories! {
             let granted = bed.claim(&w, 1).await.pop().unwrap();
             let next = make(&bed.store, [cancelling(&bed, n + 1, i64::from(n) * 10 + 20)]).await[0];
             if n == 3 {
-                bed.store.cancel(&[granted.job], &act("job.cancel")).await.unwrap();
+                bed.cancel(&[granted.job]).await;
             }
             match end {
                 Some(end) => drop(bed.finish(&w, report(&granted, end)).await),
@@ -229,7 +224,7 @@ stories! {
         let pointless = make(&bed.store, [pointless]).await[0];
         bed.store.expire(&decide).await.unwrap();
         let cancelled = make(&bed.store, [quiet(latest(&bed, 61, 1001), 30)]).await[0];
-        bed.store.cancel(&[cancelled], &act("job.cancel")).await.unwrap();
+        bed.cancel(&[cancelled]).await;
         assert_eq!(states(&bed, &[pointless, cancelled]).await, [JobState::Expired, Cancelled]);
         // Then it asks for its keys.
         let jobs = make(&bed.store, [limited(bed.admitted(70), "", 1), limited(quiet(latest(&bed, 71, 1100), 30), "", 1)]).await;

@@ -122,7 +122,7 @@ stories! {
         assert_eq!(bed.given("w2").await, ["1"]);
         let held = bed.candidate(5);
         let Candidate::Admitted(held) = held else { unreachable!() };
-        bed.store.cancel(&[held.job.key], &act("cancel")).await.unwrap();
+        bed.cancel(&[held.job.key]).await;
         bed.sound().await;
         bed.become_idle_again().await;
         bed.store.resume(&act("resume"), 0).await.unwrap();

@@ -49,8 +49,8 @@ impl Task {
         };
         let mut span = |key| section.get(key).and_then(|node| section::span(node, key, problems));
         let (timeout, no_output_timeout, grace) = (span("timeout"), span("no_output_timeout"), span("grace"));
-        let mut flag = |key| section.get(key).and_then(|node| section::boolean(node, key, problems)).unwrap_or(false);
-        let (interruptible, exclusive) = (flag("interruptible"), flag("exclusive"));
+        let mut flag = |key| section.get(key).and_then(|node| section::boolean(node, key, problems));
+        let (interruptible, exclusive) = (flag("interruptible"), flag("exclusive").unwrap_or(false));
         let (log_limit, artifact_limit) = section.get("limits").map(|node| limits(node, problems)).unwrap_or_default();
         Some(Task {
             name: key.name.clone(),
@@ -60,7 +60,7 @@ impl Task {
             timeout: timeout.unwrap_or(Span::minutes(60)),
             no_output_timeout,
             grace: grace.unwrap_or(Span::seconds(10)),
-            retry: section.get("retry").and_then(|node| retry(node, problems)).unwrap_or_default(),
+            retry: section.get("retry").and_then(|node| retry(node, problems)),
             interruptible,
             exclusive,
             results: section.get("results").map_or(usual, |node| results(node, problems)),

@@ -134,19 +134,19 @@ async fn patiently<T>(ask: impl AsyncFn() -> Result<T, ClientError>) -> Result<T
 }
 
 /// Bytes as they are into a file or a pipe; on a terminal as text that steers nothing but its own colour and line.
-struct Printer {
+pub struct Printer {
     out: Stdout,
     text: Option<LogText>,
 }
 
 impl Printer {
-    fn new() -> Printer {
+    pub fn new() -> Printer {
         let out = stdout();
         let text = out.is_terminal().then(LogText::default);
         Printer { out, text }
     }
 
-    fn print(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+    pub fn print(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         match &mut self.text {
             Some(text) => self.out.write_all(text.next(bytes).as_bytes())?,
             None => self.out.write_all(bytes)?,
@@ -154,7 +154,7 @@ impl Printer {
         self.out.flush()
     }
 
-    fn end(&mut self) -> std::io::Result<()> {
+    pub fn end(&mut self) -> std::io::Result<()> {
         if let Some(text) = &mut self.text {
             self.out.write_all(text.end().as_bytes())?;
         }
