@@ -99,7 +99,7 @@ tasks:
     5 |     results: [{ junit: ["/etc/*.xml", "a/../b", "[", "out/*.xml"] }, { exit_code: x }, { tap: a, tmt: b }]
       |                                       ^^^^^^^^
 
-    all.yml:5:49: '[' is no pattern of files: Pattern syntax error near position 0: invalid range pattern
+    all.yml:5:49: '[' is no pattern of files: unclosed character class; missing ']'
     5 |     results: [{ junit: ["/etc/*.xml", "a/../b", "[", "out/*.xml"] }, { exit_code: x }, { tap: a, tmt: b }]
       |                                                 ^^^
 
