@@ -254,6 +254,8 @@ async fn commit(parts: &mut Parts, staged: &Staged) -> Result<(), Ended> {
                 return Ok(());
             }
             Err(CommitError::Temporary(error)) => {
+                // To wait for the disk is to be at work: nobody should restart us for it.
+                net::life::beat();
                 if parts.metrics.stall(&error, net::clock::now()) {
                     error!(%error, "cannot write the event log; nothing is acknowledged until it can be: {error}");
                 }

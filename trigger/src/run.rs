@@ -1,5 +1,8 @@
 //! A whole trigger: sources, log, forwarder, until it is told to stop.
 
+use std::convert::Infallible;
+use std::time::Duration;
+
 use anyhow::Context as _;
 use net::{Client, Secret};
 use tokio::sync::watch;
@@ -10,6 +13,9 @@ use crate::forward::Forwarder;
 use crate::intake::{self, Ended, Intake, Parts};
 use crate::log::{Layout, Log};
 use crate::{Front, Live, Settings, amqp, jsonl};
+
+/// How often a trigger without a master shows that its intake goes round.
+const ROUND: Duration = Duration::from_secs(20);
 
 /// Runs a trigger until `stop`; then everything in hand is on disk and acknowledged.
 ///
@@ -64,7 +70,7 @@ pub async fn run(
     let mut end = started.end;
     let ended = tokio::select! {
         ended = &mut end => ended,
-        consumed = sources(&settings, started.intake, &front, &stop) => {
+        consumed = fed(&settings, started.intake, &front, &stop) => {
             let ended = end.await;
             consumed.map(|()| ended)?
         }
@@ -81,6 +87,26 @@ pub async fn run(
         // A stop while the disk is full: the broker still has what was in hand.
         Err(Ended::Stopped) => Ok(()),
         Err(failed) => Err(failed.into()),
+    }
+}
+
+/// Runs the sources; where no forwarder shows that work goes round, the intake itself does.
+async fn fed(settings: &Settings, intake: Intake, front: &Front, stop: &CancellationToken) -> anyhow::Result<()> {
+    tokio::select! {
+        consumed = sources(settings, intake.clone(), front, stop) => consumed,
+        never = go_round(&intake), if settings.master.is_none() => match never {},
+    }
+}
+
+/// Hands nothing over, again and again, and sees it come back.
+async fn go_round(intake: &Intake) -> Infallible {
+    loop {
+        if let Some(receipt) = intake.hand(Vec::new()).await
+            && receipt.await.is_ok()
+        {
+            net::life::beat();
+        }
+        tokio::time::sleep(ROUND).await;
     }
 }
 

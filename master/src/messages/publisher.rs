@@ -215,7 +215,7 @@ fn answer(confirmation: Confirmation, topic: &str, to: &Messages) -> Answer {
         Confirmation::Ack(None) | Confirmation::NotRequested => Answer::Taken,
         Confirmation::Ack(Some(_)) => Answer::Refused(format!(
             "no queue gets {topic} from exchange '{}': nobody is there, or it is the wrong virtual host; where nobody \
-             need be, say mandatory = false in [master.messages]",
+             need be, leave mandatory out of [master.messages]",
             to.exchange
         )),
         Confirmation::Nack(_) => Answer::Refused(format!("the broker refuses {topic}: a queue of it takes no more")),

@@ -21,7 +21,8 @@ pub struct Messages {
     pub exchange: String,
     /// Stands before every topic, with a dot: `org.fedoraproject.prod`.
     pub topic_prefix: String,
-    /// Whether a message that no queue gets is kept and told: nobody on the bus is more often a wrong virtual host.
+    /// Whether a message that no queue gets is kept and told. On a bus where somebody always listens, it tells of a wrong
+    /// virtual host; elsewhere it would keep the system from becoming idle.
     pub mandatory: bool,
     /// Only jobs of these tasks; none named: of all.
     pub tasks: Vec<String>,
@@ -73,7 +74,7 @@ impl Default for Messages {
             urls_file: None,
             exchange: "amq.topic".into(),
             topic_prefix: String::new(),
-            mandatory: true,
+            mandatory: false,
             tasks: Vec::new(),
             item_types: Vec::new(),
             namespace: "taskotron".into(),

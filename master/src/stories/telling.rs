@@ -63,6 +63,7 @@ impl Bus {
                 urls: vec![url()],
                 exchange: self.name.clone(),
                 tasks: vec!["noop".into()],
+                mandatory: true,
                 contact: Contact { name: set(), team: set(), docs: set(), email: set() },
                 ..Messages::default()
             });
