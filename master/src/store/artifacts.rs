@@ -6,6 +6,7 @@ use db::on_read;
 use model::{Artifact, ArtifactPiece, JobId, Span, Time};
 
 use super::number::{count, int, nat, small};
+use super::token::MAY_ADD;
 use super::tx::{Work, on_tx, retrying};
 use super::{Result, Store, Token};
 
@@ -199,17 +200,12 @@ impl Store {
 /// The number of the token's job, if its attempt may still leave something.
 async fn may_keep(work: &mut Work, token: &Token) -> Result<Option<i64>> {
     Ok(on_tx!(&mut work.tx, |conn| {
-        sqlx::query_scalar(
-            "SELECT j.seq FROM jobs j
-             WHERE j.id = $1 AND (
-                 EXISTS (SELECT 1 FROM leases l WHERE l.job = j.seq AND l.attempt = $2 AND l.secret = $3)
-                 OR EXISTS (SELECT 1 FROM attempts a WHERE a.job = j.seq AND a.attempt = $2 AND a.secret = $3))",
-        )
-        .bind(token.job.0)
-        .bind(small(token.attempt))
-        .bind(token.secret.as_slice())
-        .fetch_optional(conn)
-        .await?
+        sqlx::query_scalar(MAY_ADD)
+            .bind(token.job.0)
+            .bind(small(token.attempt))
+            .bind(token.secret.as_slice())
+            .fetch_optional(conn)
+            .await?
     }))
 }
 

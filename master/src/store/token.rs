@@ -33,21 +33,23 @@ impl fmt::Debug for Token {
 #[error("not the token of a lease")]
 pub struct NotAToken;
 
+/// The job, where the token is of a lease that holds or of the one whose report ended the attempt: only that may add to
+/// what an attempt leaves. $1 is the job's id, $2 the attempt, $3 the secret.
+pub(super) const MAY_ADD: &str = "SELECT j.seq FROM jobs j
+     WHERE j.id = $1 AND (
+         EXISTS (SELECT 1 FROM leases l WHERE l.job = j.seq AND l.attempt = $2 AND l.secret = $3)
+         OR EXISTS (SELECT 1 FROM attempts a WHERE a.job = j.seq AND a.attempt = $2 AND a.secret = $3))";
+
 impl Store {
     /// Whether this is the token of a lease, or of one whose report ended its attempt: its log may still grow.
     pub async fn may_log(&self, token: &Token) -> Result<bool> {
         let job: Option<i64> = on_read!(self.db(), |pool| {
-            sqlx::query_scalar(
-                "SELECT j.seq FROM jobs j
-                 WHERE j.id = $1 AND (
-                     EXISTS (SELECT 1 FROM leases l WHERE l.job = j.seq AND l.attempt = $2 AND l.secret = $3)
-                     OR EXISTS (SELECT 1 FROM attempts a WHERE a.job = j.seq AND a.attempt = $2 AND a.secret = $3))",
-            )
-            .bind(token.job.0)
-            .bind(small(token.attempt))
-            .bind(token.secret.as_slice())
-            .fetch_optional(pool)
-            .await?
+            sqlx::query_scalar(MAY_ADD)
+                .bind(token.job.0)
+                .bind(small(token.attempt))
+                .bind(token.secret.as_slice())
+                .fetch_optional(pool)
+                .await?
         });
         Ok(job.is_some())
     }
