@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::kit::process::Process;
 use crate::kit::story::Ran;
 use crate::kit::unsynced::Unsynced;
@@ -136,6 +138,19 @@ impl Installation {
         let mut command = self.as_operator(self.story.taskotron());
         command.args(arguments);
         self.story.run(PATIENCE, command)
+    }
+
+    /// Posts events until they are taken.
+    #[track_caller]
+    pub fn tell(&self, events: &Value) {
+        let token = std::fs::read_to_string(self.data("submitter.token")).expect("up has made it");
+        let url = format!("{}/events", self.url());
+        until(PATIENCE, "the events to be taken", || {
+            match http::post(&url, "application/json", events.to_string()).bearer(&token).send() {
+                Ok(reply) if reply.status == 200 => Ok(()),
+                other => Err(other),
+            }
+        });
     }
 
     /// A command that finds this installation and no other.

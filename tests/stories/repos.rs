@@ -156,15 +156,7 @@ fn each_job_runs_the_commit_it_was_queued_with_whatever_happens_to_its_branch() 
     // It is there again, and an event tells of a push to it: no job waits for that, and it is an hour until the next look.
     fs::rename(story.path("gone.git"), &away_bare).unwrap();
     let away2 = away.push("v2", "main");
-    let event = json!({"id": "e1", "topic": "org.example.git.receive", "body": {"repo": {"fullname": "away"}}});
-    let token = fs::read_to_string(site.data("submitter.token")).unwrap();
-    let url = format!("{}/events", site.url());
-    until(PATIENCE, "the event to be taken", || {
-        match http::post(&url, "application/json", event.to_string()).bearer(&token).send() {
-            Ok(reply) if reply.status == 200 => Ok(()),
-            other => Err(other),
-        }
-    });
+    site.tell(&json!({"id": "e1", "topic": "org.example.git.receive", "body": {"repo": {"fullname": "away"}}}));
     until(PATIENCE, "the repository to be fetched", || {
         let mirrors = site.look("/api/v1/mirrors")?;
         let whole = mirrors["items"].as_array().unwrap().iter().all(|mirror| mirror["failed"].is_null());

@@ -23,19 +23,25 @@ impl<'s> Upstream<'s> {
     /// With one commit on `main`: version `v1`.
     #[track_caller]
     pub fn new(story: &'s Story, name: &'static str) -> Upstream<'s> {
+        let upstream = Upstream::empty(story, name);
+        upstream.write("checks/run.sh", RUN);
+        // Else two of them could be the same commit.
+        upstream.write("name", name);
+        let script = upstream.work().join("checks/run.sh");
+        fs::set_permissions(script, fs::Permissions::from_mode(0o755)).expect("it is ours");
+        upstream.push("v1", "main");
+        upstream
+    }
+
+    /// With nothing in it, and `main` to be pushed.
+    #[track_caller]
+    pub fn empty(story: &'s Story, name: &'static str) -> Upstream<'s> {
         let upstream = Upstream { story, name };
         let bare = upstream.bare().display().to_string();
         upstream.git_at(story.folder().to_owned(), &["init", "--quiet", "--bare", "--initial-branch=main", &bare]);
         upstream
             .git_at(story.folder().to_owned(), &["clone", "--quiet", &bare, &upstream.work().display().to_string()]);
         upstream.git(&["checkout", "--quiet", "-B", "main"]);
-        upstream.write("checks/run.sh", RUN);
-        // Else two of them could be the same commit.
-        upstream.write("name", name);
-        let script = upstream.work().join("checks/run.sh");
-        fs::set_permissions(script, fs::Permissions::from_mode(0o755)).expect("it is ours");
-        upstream.commit("v1");
-        upstream.git(&["push", "--quiet", "origin", "main"]);
         upstream
     }
 
@@ -48,7 +54,8 @@ impl<'s> Upstream<'s> {
         self.story.path(format!("{}.git", self.name))
     }
 
-    fn work(&self) -> PathBuf {
+    /// The clone that its author works in.
+    pub fn work(&self) -> PathBuf {
         self.story.path(format!("{}.work", self.name))
     }
 
@@ -60,8 +67,14 @@ impl<'s> Upstream<'s> {
     #[track_caller]
     pub fn commit(&self, version: &str) -> String {
         self.write("checks/version", version);
+        self.commit_all(version)
+    }
+
+    /// Commits all that was written; its commit.
+    #[track_caller]
+    pub fn commit_all(&self, message: &str) -> String {
         self.git(&["add", "."]);
-        self.git(&["commit", "--quiet", "-m", version]);
+        self.git(&["commit", "--quiet", "-m", message]);
         self.git(&["rev-parse", "HEAD"])
     }
 
