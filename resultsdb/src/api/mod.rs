@@ -28,7 +28,7 @@ use crate::{Settings, WriteAccess};
 
 pub use address::{Address, prefix};
 pub use fault::{ApiError, log};
-pub use query::Parameters;
+pub use query::{Listing, Parameters};
 
 /// What the handlers share.
 pub struct App {

@@ -39,6 +39,17 @@ impl Parameters {
         self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
     }
 
+    /// All of them, in their order.
+    pub fn pairs(&self) -> &[(String, String)] {
+        &self.0
+    }
+
+    /// The query that says the same but for some names.
+    pub fn without(&self, names: &[&str]) -> String {
+        let kept = self.0.iter().filter(|(name, _)| !names.contains(&name.as_str()));
+        form_urlencoded::Serializer::new(String::new()).extend_pairs(kept).finish()
+    }
+
     fn list(&self, name: &str) -> Option<Vec<String>> {
         self.first(name).map(|list| list.split(',').map(|v| v.trim().to_owned()).collect())
     }

@@ -1,0 +1,148 @@
+//! `/items`: all about one item, or which items the filters find.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+use model::Time;
+
+use super::form::Form;
+use super::matrix::Matrix;
+use super::verdict::Verdict;
+use super::{Asked, MOST, Neighbours, Sorry, link, show as shown};
+use crate::api::App;
+use crate::result::StoredResult;
+use crate::store::{Filter, Wanted};
+
+/// How many results are looked at for a list of items, unless another number is asked for.
+const WINDOW: i64 = 1000;
+
+const FIELDS: [(&str, &str); 6] = [
+    ("item", "Item"),
+    ("item:like", "Item, with *"),
+    ("type", "Type"),
+    ("testcases:like", "Testcase, with *"),
+    ("arch", "Arch"),
+    ("since", "Since[,until]"),
+];
+
+#[derive(Template)]
+#[template(path = "items.html")]
+struct Items {
+    form: Form,
+    rows: Vec<Row>,
+    looked_at: usize,
+    beside: Neighbours,
+}
+
+struct Row {
+    item: String,
+    kind: String,
+    link: Option<String>,
+    good: usize,
+    bad: usize,
+    pending: usize,
+    neither: usize,
+    /// Of its newest result.
+    time: String,
+}
+
+#[derive(Template)]
+#[template(path = "item.html")]
+struct Item {
+    item: String,
+    /// Each type with its link, where there are several.
+    kinds: Vec<(String, Option<String>)>,
+    all: String,
+    form: Form,
+    matrix: Matrix,
+    looked_at: usize,
+    beside: Neighbours,
+}
+
+pub async fn show(State(app): State<Arc<App>>, asked: Asked) -> Result<Response, Sorry> {
+    let mut listing = asked.results(&app, WINDOW)?;
+    // As with the API's latest results, outcomes do not choose: a cell shows its newest, whichever it is.
+    listing.filter.outcomes.clear();
+    let one = exact(&listing.filter, "item");
+    if one.is_some() {
+        listing.page = asked.page(listing.page, MOST);
+    }
+    let (found, more) = app.store.results(&listing.filter, listing.page).await?;
+    let beside = asked.neighbours(listing.page, more);
+    let form = Form::new("/items", &asked.parameters, &FIELDS);
+    let mut rows = rows(&found);
+    if let Some(item) = one.or_else(|| if rows.len() == 1 { rows.pop().map(|row| row.item) } else { None }) {
+        let expected = listing.filter.testcases.map(|names| names.exact).unwrap_or_default();
+        let page = Item {
+            kinds: kinds(&found, &item),
+            all: format!("/results?{}", asked.parameters.without(&["page", "limit"])),
+            form,
+            matrix: Matrix::new(&found, &expected),
+            looked_at: found.len(),
+            beside,
+            item,
+        };
+        return shown(&page.item, &page);
+    }
+    shown("Items", &Items { form, looked_at: found.len(), rows, beside })
+}
+
+/// The value that a filter asks for, where it is a single one.
+fn exact(filter: &Filter, key: &str) -> Option<String> {
+    filter.data.iter().find_map(|(k, wanted)| match wanted {
+        Wanted::OneOf(values) if k == key && values.len() == 1 => values.first().cloned(),
+        Wanted::OneOf(_) | Wanted::Like(_) => None,
+    })
+}
+
+/// The items of results that come newest first, in this order.
+fn rows(results: &[StoredResult]) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    let mut places: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for result in results {
+        let mut data = result.data();
+        let mut first = |key: &str| data.remove(key).and_then(|values| values.into_iter().next()).unwrap_or_default();
+        let (item, kind) = (first("item"), first("type"));
+        if item.is_empty() {
+            continue;
+        }
+        let place = *places.entry((item.clone(), kind.clone())).or_insert_with(|| {
+            rows.push(Row {
+                link: link::item(&item, &kind),
+                item,
+                kind,
+                good: 0,
+                bad: 0,
+                pending: 0,
+                neither: 0,
+                time: Time(result.submit_time).to_seconds(),
+            });
+            rows.len() - 1
+        });
+        let row = &mut rows[place];
+        match Verdict::of(&result.outcome) {
+            Verdict::Good => row.good += 1,
+            Verdict::Bad => row.bad += 1,
+            Verdict::Pending => row.pending += 1,
+            Verdict::Neither => row.neither += 1,
+        }
+    }
+    rows
+}
+
+/// The types that results name beside an item.
+fn kinds(results: &[StoredResult], item: &str) -> Vec<(String, Option<String>)> {
+    let mut kinds: Vec<String> = results.iter().filter_map(|r| r.data().remove("type")).flatten().collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let several = kinds.len() > 1;
+    (kinds.into_iter())
+        .map(|kind| {
+            let link = if several { link::item(item, &kind) } else { None };
+            (kind, link)
+        })
+        .collect()
+}
