@@ -94,6 +94,11 @@ impl Git {
         Git { protocols: protocols.join(":"), within, network: false }
     }
 
+    /// As a person at this machine uses it: every protocol that is no command of its own, and what reaches the network.
+    pub fn for_people(within: Duration) -> Git {
+        Git::new(["https", "http", "ssh", "git", "file"], within).with_network_of_environment()
+    }
+
     /// By way of the proxies, and with the keys, that the environment names.
     pub fn with_network_of_environment(self) -> Git {
         Git { network: true, ..self }

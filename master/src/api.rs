@@ -22,7 +22,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
 use model::Role;
-use net::{Problem, Tokens, guard};
+use net::{Problem, Tokens, guard, guard_any};
 
 use crate::app::App;
 
@@ -53,7 +53,8 @@ pub fn router(app: &App, tokens: &Tokens) -> Router {
         .merge(openapi::routes())
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown);
-    let git = guard(crate::mirrors::routes(), tokens, Role::Worker);
+    // Whoever may order a job may see what it runs.
+    let git = guard_any(crate::mirrors::routes(), tokens, &[Role::Worker, Role::Submitter]);
     Router::new().nest("/api/v1", api).nest("/git", git).with_state(app.clone())
 }
 

@@ -107,6 +107,25 @@ pub struct JobSource {
     pub path: Option<String>,
 }
 
+impl From<Checkout> for JobSource {
+    fn from(checkout: Checkout) -> JobSource {
+        let Checkout { git, reference, commit, path } = checkout;
+        JobSource { git, reference, commit: Some(commit), path }
+    }
+}
+
+/// `https://… main at 0123…, folder tests`
+impl fmt::Display for JobSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.git, self.reference)?;
+        match &self.commit {
+            Some(commit) => write!(f, " at {commit}")?,
+            None => f.write_str(" (no commit yet)")?,
+        }
+        self.path.as_ref().map_or(Ok(()), |path| write!(f, ", folder {path}"))
+    }
+}
+
 /// The name of a repository's mirror: the end of its address, and enough of its hash to tell two of one name apart.
 pub fn mirror_name(url: &str) -> String {
     let path = url.trim_end_matches('/').trim_end_matches(".git");

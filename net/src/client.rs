@@ -79,6 +79,17 @@ impl Client {
         self.base_at(self.moves.load(Ordering::Relaxed))
     }
 
+    /// All addresses, the one that the next request goes to first.
+    pub fn bases(&self) -> impl Iterator<Item = &Url> {
+        let first = self.moves.load(Ordering::Relaxed);
+        (0..self.bases.len()).map(move |n| self.base_at(first.wrapping_add(n)))
+    }
+
+    /// What it shows to whom it asks.
+    pub fn token(&self) -> &Secret {
+        &self.token
+    }
+
     fn base_at(&self, moves: usize) -> &Url {
         &self.bases[moves % self.bases.len()]
     }

@@ -20,7 +20,7 @@ pub use client::{Client, ClientError};
 pub use problem::Problem;
 pub use secret::Secret;
 pub use serve::{bind, serve};
-pub use tokens::{Caller, Grant, Tokens, guard};
+pub use tokens::{Caller, Grant, Tokens, guard, guard_any};
 
 /// Names the one cryptography library of the process; harmless to call again.
 pub fn install_crypto() {

@@ -93,7 +93,7 @@ impl Tokens {
 
     /// Who a request with these headers comes from, if that may do what `role` may.
     pub fn caller(&self, role: Role, headers: &HeaderMap) -> Result<Caller, Problem> {
-        caller(self, role, headers)
+        caller(self, &[role], headers)
     }
 
     /// Every grant, for a listing.
@@ -167,11 +167,17 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 
 /// Lets only callers of a role through to all routes of `router`, and tells the handlers who they are.
 pub fn guard<S: Clone + Send + Sync + 'static>(router: Router<S>, tokens: &Tokens, role: Role) -> Router<S> {
-    router.route_layer(middleware::from_fn_with_state((tokens.clone(), role), check))
+    guard_any(router, tokens, &[role])
 }
 
-async fn check(State((tokens, role)): State<(Tokens, Role)>, mut request: Request, next: Next) -> Response {
-    match caller(&tokens, role, request.headers()) {
+/// The same where each of several roles is enough.
+pub fn guard_any<S: Clone + Send + Sync + 'static>(router: Router<S>, tokens: &Tokens, roles: &[Role]) -> Router<S> {
+    let roles: Arc<[Role]> = roles.into();
+    router.route_layer(middleware::from_fn_with_state((tokens.clone(), roles), check))
+}
+
+async fn check(State((tokens, roles)): State<(Tokens, Arc<[Role]>)>, mut request: Request, next: Next) -> Response {
+    match caller(&tokens, &roles, request.headers()) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
@@ -180,23 +186,29 @@ async fn check(State((tokens, role)): State<(Tokens, Role)>, mut request: Reques
     }
 }
 
-fn caller(tokens: &Tokens, role: Role, headers: &HeaderMap) -> Result<Caller, Problem> {
-    let public = role == Role::Reader && tokens.0.public_read;
+fn caller(tokens: &Tokens, roles: &[Role], headers: &HeaderMap) -> Result<Caller, Problem> {
+    let public = roles.contains(&Role::Reader) && tokens.0.public_read;
+    let wanted = || roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(" or ");
     let Some(token) = token_of(headers) else {
         if public {
             return Ok(Caller { name: "anonymous".into(), role: None });
         }
         return Err(Problem::unauthorized(format!(
-            "this needs a token of role {role}: give it with TASKOTRON_TOKEN_FILE"
+            "this needs a token of role {}: give it with TASKOTRON_TOKEN_FILE",
+            wanted()
         )));
     };
     match tokens.check(&token, clock::now()) {
-        Some(grant) if grant.role.includes(role) => Ok(Caller { name: grant.name, role: Some(grant.role) }),
+        Some(grant) if roles.iter().any(|role| grant.role.includes(*role)) => {
+            Ok(Caller { name: grant.name, role: Some(grant.role) })
+        }
         // What anyone may read, the holder of a foreign token may read too.
         _ if public => Ok(Caller { name: "anonymous".into(), role: None }),
         Some(grant) => Err(Problem::forbidden(format!(
-            "the token '{}' is of role {}, and this needs {role}",
-            grant.name, grant.role
+            "the token '{}' is of role {}, and this needs {}",
+            grant.name,
+            grant.role,
+            wanted()
         ))),
         None => Err(Problem::unauthorized("the token is unknown, or has expired")),
     }
@@ -245,6 +257,26 @@ mod tests {
         assert_eq!(status(&tokens, Role::Reader, None).await, StatusCode::OK);
         let basic = format!("Basic {}", STANDARD.encode("anyone:op"));
         assert_eq!(status(&tokens, Role::Operator, Some(&basic)).await, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn of_several_roles_each_is_enough_and_a_refusal_names_them_all() {
+        let grant = |role| Grant { name: "x".into(), role, expires: None };
+        let roles = [("op", Role::Operator), ("wk", Role::Worker), ("rd", Role::Reader)];
+        let tokens = Tokens::fixed(roles.map(|(secret, role)| (Secret::new(secret), grant(role))), true);
+        let ask = async |token: &str| {
+            let router = Router::new().route("/", get(|| async {}));
+            let app = guard_any(router, &tokens, &[Role::Worker, Role::Submitter]);
+            let request = Request::get("/").header("authorization", format!("Bearer {token}"));
+            let reply = app.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+            let status = reply.status();
+            (status, axum::body::to_bytes(reply.into_body(), 1 << 20).await.unwrap())
+        };
+        assert_eq!(ask("wk").await.0, StatusCode::OK);
+        assert_eq!(ask("op").await.0, StatusCode::OK);
+        let (status, body) = ask("rd").await;
+        let said = String::from_utf8_lossy(&body);
+        assert!(status == StatusCode::FORBIDDEN && said.contains("needs worker or submitter"), "{status}: {said}");
     }
 
     #[test]

@@ -11,7 +11,6 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use model::deed::{JobsAct, Verb};
 use model::operator::{JobDetail, JobSummary, Why};
-use model::source::JobSource;
 use net::Client;
 
 use crate::exit::Exit;
@@ -134,14 +133,6 @@ impl Named {
     }
 }
 
-/// `https://… main at 0123…, folder tests`
-fn source(source: &JobSource) -> String {
-    let JobSource { git, reference, commit, path } = source;
-    let commit = commit.as_ref().map_or_else(|| " (no commit yet)".to_owned(), |commit| format!(" at {commit}"));
-    let path = path.as_ref().map(|path| format!(", folder {path}")).unwrap_or_default();
-    format!("{git} {reference}{commit}{path}")
-}
-
 fn people(detail: &JobDetail) -> String {
     let job = &detail.job;
     let mut text = output::facts(&[
@@ -155,7 +146,7 @@ fn people(detail: &JobDetail) -> String {
         ("rule", job.rule.clone()),
         ("event", maybe(&job.event_id)),
         ("needs", detail.needs.join(", ")),
-        ("source", detail.source.as_ref().map(source).unwrap_or_default()),
+        ("source", maybe(&detail.source)),
         ("priority", detail.priority.to_string()),
         ("generation", detail.generation.to_string()),
         ("recorder", detail.recorder.clone()),

@@ -1,5 +1,6 @@
 //! `taskotron run`: a task on its author's machine, by the worker's own way, with no server.
 
+mod commit;
 mod found;
 mod order;
 
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
+use model::lease::JobOrder;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::{Exit, OrExit as _};
@@ -22,10 +24,14 @@ const MORE: &str = "\
 TASK is a task of the configuration; or a folder with tests/tests.yml (a playbook of the Standard Test Interface), or with \
 .fmf (plans of tmt). The log goes to stderr as it comes, the results to stdout at the end.
 
+A task that comes from a repository runs the commit that its ref stands for now, fetched from that repository. With --job it \
+is the commit that the job ran; where the repository cannot be had or has it no more, it comes from the master, which gives \
+it to whoever shows the token of an operator or submitter.
+
 With --event the rules say what the task is run on: the item, the arch and the parameters of the job that they would make; \
 --item, --item-type, --arch and --param choose among several, or say it where no rule wants the task.
 
-Exit codes: 0 passed, 1 not passed, 2 usage or bad input, 6 the master cannot be asked, 8 interrupted.";
+Exit codes: 0 passed, 1 not passed, 2 usage or bad input, 6 the master or the repository cannot be asked, 8 interrupted.";
 
 #[derive(Args, Debug)]
 #[command(after_long_help = MORE)]
@@ -45,9 +51,16 @@ pub struct Run {
 
 impl Run {
     pub async fn run(self, session: &Session) -> anyhow::Result<Exit> {
-        let order: model::lease::JobOrder = match &self.job {
-            Some(job) => session.client()?.get(&path(&["jobs", job, "order"], &[])).await?,
-            None => self.subject.order(session, self.task.as_deref().unwrap_or_default(), self.config)?,
+        let (order, master) = match &self.job {
+            Some(job) => {
+                let client = session.client()?;
+                let order: JobOrder = client.get(&path(&["jobs", job, "order"], &[])).await?;
+                (order, Some(client))
+            }
+            None => {
+                let task = self.task.as_deref().unwrap_or_default();
+                (self.subject.order(session, task, self.config).await?, None)
+            }
         };
         let folder = tempfile::Builder::new().prefix("taskotron-run-").tempdir();
         let folder = folder.context("cannot make a folder to work in").or_exit(Exit::Usage)?;
@@ -62,14 +75,13 @@ impl Run {
                 }
             }
         });
-        let run = (order.task.name.clone(), order.item.clone(), order.item_type.clone(), order.arch.clone());
-        let testcase = order.task.testcase.clone();
         let mut printer = Printer::new();
         let show = |bytes: &[u8]| printer.print(bytes);
-        let report = worker::once(settings, order.lease(1, "alone".into()), role::VIGIL, stop.clone(), show).await;
+        let lease = order.clone().lease(1, "alone".into());
+        let report = worker::once(settings, master, lease, role::VIGIL, stop.clone(), show).await;
         printer.end();
         interrupted.abort();
-        let ran = Ran::new(run, &testcase, report?);
+        let ran = Ran::new(order, report?);
         output::one(session.format, &ran, found::people)?;
         Ok(match (stop.is_cancelled(), ran.passed()) {
             (_, true) => Exit::Reached,

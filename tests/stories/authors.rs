@@ -1,5 +1,5 @@
 //! What a task's author gets: the checks of `examples/checks`, each from a repository of its own that is pushed to, on
-//! things that are good and things that are not.
+//! things that are good and things that are not; and the same on the author's own machine.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -204,6 +204,7 @@ fn five_checks_that_people_push_find_what_is_good_and_what_is_not() {
     it.start_ready();
     let (jobs, first) = (ask(&it, "first"), heads());
     assert_found(&it, &jobs, &first, false);
+    let earlier = jobs;
 
     // Every author pushes, and the bus tells of it.
     let fetched = || -> Result<Vec<Value>, String> {
@@ -229,6 +230,17 @@ fn five_checks_that_people_push_find_what_is_good_and_what_is_not() {
     let (jobs, second) = (ask(&it, "second"), heads());
     assert!(first.iter().all(|(check, commit)| *commit != second[check]), "each was pushed to");
     assert_found(&it, &jobs, &second, true);
+
+    // The author runs again, at home, what a real job ran.
+    for (check, good, want) in CHECKS.into_iter().filter(|(check, ..)| ["pytest", "rpmlint"].contains(check)) {
+        let id = &earlier[&(check, good)];
+        let again = it.taskotron(&["run", "--job", id, "-o", "json", "--settings", "taskotron.toml"]);
+        assert_eq!(again.code, Some(if good { 0 } else { 1 }), "{check}: {}", again.err);
+        assert!(!again.err.contains(SECOND), "its commit is the job's: {}", again.err);
+        let ran: Value = serde_json::from_str(&again.out).expect("one document");
+        let line = |result: &Value| format!("{} {}", text(&result["testcase"]), text(&result["outcome"]));
+        assert_eq!(ran["results"].as_array().expect("results").iter().map(line).collect::<Vec<_>>(), want);
+    }
     it.stop(secs(30));
     it.assert_sound();
     it.assert_nothing_left();

@@ -16,6 +16,7 @@ mod tally;
 mod upstream;
 
 mod acts;
+mod alone;
 mod answers;
 mod artifacts;
 mod authors;

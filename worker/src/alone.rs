@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use model::lease::{Lease, Report};
-use net::{Client, Secret};
+use net::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::Settings;
@@ -16,7 +16,7 @@ use crate::halt::Halt;
 use crate::home::Home;
 use crate::leases::Asked;
 use crate::log::Log;
-use crate::sources::{Masters, Sources};
+use crate::sources::{Origins, Sources};
 
 /// How long the lease holds that nobody gave: longer than any task runs.
 const TERM: Duration = Duration::from_secs(3650 * 24 * 3600);
@@ -24,10 +24,12 @@ const TERM: Duration = Duration::from_secs(3650 * 24 * 3600);
 /// Bytes of log that are shown at once.
 const PIECE: usize = 64 * 1024;
 
-/// Runs an attempt in the folder of these settings, which should be one of its own. What it prints is shown as it comes;
-/// `stop` ends it as cancelled. Fails only where it cannot begin.
+/// Runs an attempt in the folder of these settings, which should be one of its own. A commit is fetched from the task's
+/// repository, or where that cannot be had from the mirror of `master`. What it prints is shown as it comes; `stop` ends it
+/// as cancelled. Fails only where it cannot begin.
 pub async fn once(
     settings: Settings,
+    master: Option<Client>,
     lease: Lease,
     vigil: Vigil,
     stop: CancellationToken,
@@ -35,10 +37,7 @@ pub async fn once(
 ) -> anyhow::Result<Report> {
     let home = Arc::new(Home::open(&settings.dir)?);
     let guardian = Arc::new(Guardian::start(home.clone(), vigil).await?);
-    let client =
-        Client::new(settings.master.clone(), Secret::none()).context("cannot make the client of the master")?;
-    let masters = Masters { client, addresses: settings.master.clone(), token: Secret::none() };
-    let sources = Sources::open(home.sources(), settings.source_cache, masters);
+    let sources = Sources::open(home.sources(), settings.source_cache, Origins::repositories(master));
     let sources = Arc::new(sources.context("cannot make the folder of fetched commits")?);
     let bench = Bench::new(settings, home, guardian.clone(), sources)?;
     let view = bench.leases.take(&lease.token, Asked::now().granted(TERM)).context("the lease is held already")?;

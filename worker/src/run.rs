@@ -31,7 +31,7 @@ use crate::master::Master;
 use crate::parcel::Parcel;
 use crate::renew;
 use crate::reports::Reports;
-use crate::sources::{Masters, Sources};
+use crate::sources::{Origins, Sources};
 use crate::spool::Spool;
 use crate::{Settings, Stop};
 
@@ -74,9 +74,8 @@ pub async fn run(settings: Settings, token: Secret, vigil: Vigil, stop: Stop) ->
     }
     home.clear().context("cannot clear what an earlier worker left")?;
 
-    let client = Client::new(settings.master.clone(), token.clone()).context("cannot make the client of the master")?;
-    let masters = Masters { client: client.clone(), addresses: settings.master.clone(), token };
-    let sources = Sources::open(home.sources(), settings.source_cache, masters);
+    let client = Client::new(settings.master.clone(), token).context("cannot make the client of the master")?;
+    let sources = Sources::open(home.sources(), settings.source_cache, Origins::masters(client.clone()));
     let sources = Arc::new(sources.context("cannot make the folder of fetched commits")?);
     let gauge = Arc::new(Gauge::new(home.root(), settings.disk_reserve));
     let master = Master::new(client, presented(&settings, home.identity()?), gauge);

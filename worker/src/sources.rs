@@ -4,6 +4,8 @@
 //! of it is there: what a killed worker leaves has no such name, and is removed by the next one. What was not used for
 //! longest goes first when there is more than there is room for; what a job copies from stays until it is done.
 
+mod origins;
+
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
@@ -12,22 +14,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use git::{Git, Remote, check_out};
+use git::check_out;
 use model::source::{Checkout, mirror_name};
-use net::{Addresses, Client, Secret};
 
 use crate::workspace::remove_tree;
 
-/// How long it may take to fetch a commit from a master.
-const WITHIN: Duration = Duration::from_secs(600);
-
-/// Where commits come from.
-#[derive(Debug)]
-pub struct Masters {
-    pub client: Client,
-    pub addresses: Addresses,
-    pub token: Secret,
-}
+pub use origins::Origins;
 
 /// A worker's folder of commits. Each is a folder `MIRROR@COMMIT@BYTES`, used last when that was last changed.
 #[derive(Debug)]
@@ -35,8 +27,7 @@ pub struct Sources {
     root: PathBuf,
     /// Bytes that commits may take which no job uses.
     room: u64,
-    git: Git,
-    masters: Masters,
+    origins: Origins,
     kept: Mutex<Kept>,
 }
 
@@ -68,7 +59,7 @@ pub struct Held {
 impl Sources {
     /// Takes over what earlier workers of this folder have fetched since the machine was started: what a crash of the
     /// machine left may have holes.
-    pub fn open(root: PathBuf, room: u64, masters: Masters) -> io::Result<Sources> {
+    pub fn open(root: PathBuf, room: u64, origins: Origins) -> io::Result<Sources> {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         if fs::read_to_string(root.join("boot")).ok().as_deref() != Some(&boot) {
             remove_tree(&root)?;
@@ -94,8 +85,7 @@ impl Sources {
             kept.uses += 1;
             kept.trees.insert(key, Tree { folder, bytes, used: kept.uses, users: 0 });
         }
-        let git = Git::new(["http", "https"], WITHIN);
-        let sources = Sources { root, room, git, masters, kept: Mutex::new(kept) };
+        let sources = Sources { root, room, origins, kept: Mutex::new(kept) };
         sources.make_room();
         Ok(sources)
     }
@@ -133,13 +123,12 @@ impl Sources {
 
     async fn fetch(self: &Arc<Self>, key: &str, wanted: &Checkout) -> Result<Held, String> {
         let unfinished = Unfinished(self.new_name("new"));
-        let name = mirror_name(&wanted.git);
         let mut why = String::new();
-        for remote in self.masters.remotes(&name) {
+        for origin in self.origins.of(wanted) {
             unfinished.clear().map_err(|e| e.to_string())?;
-            match check_out(&self.git, &remote, &wanted.commit, &unfinished.0).await {
+            match check_out(&origin.git, &origin.remote, &wanted.commit, &unfinished.0).await {
                 Ok(()) => return self.admit(key, unfinished).await.map_err(|e| e.to_string()),
-                Err(error) => why = error.to_string(),
+                Err(error) => why.push_str(&format!("{}{error}", origin.before)),
             }
         }
         Err(why)
@@ -190,19 +179,6 @@ impl Sources {
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Masters {
-    /// The mirror at each master, first at the one that answered last.
-    fn remotes(&self, name: &str) -> Vec<Remote> {
-        let first = self.client.base();
-        let others = self.addresses.all().iter().filter(|url| url.as_str() != first.as_str());
-        let mirror = |url: &url::Url| Remote {
-            url: format!("{}/git/{name}", url.as_str().trim_end_matches('/')),
-            bearer: self.token.expose().map(str::to_owned),
-        };
-        std::iter::once(first).chain(others).map(mirror).collect()
     }
 }
 
@@ -275,8 +251,9 @@ mod tests {
     use axum::extract::State;
     use axum::http::HeaderMap;
     use axum::routing::{get, post};
-    use git::Question;
+    use git::{Git, Question};
     use model::source::Commit;
+    use net::{Client, Secret};
     use tokio::io::AsyncReadExt as _;
 
     use super::*;
@@ -294,7 +271,7 @@ mod tests {
         assert_eq!(headers["authorization"], "Bearer secret");
         let version = headers.get("git-protocol").map(|value| value.to_str().unwrap());
         let mut bytes = Vec::new();
-        let git = Git::new(["file"], WITHIN);
+        let git = Git::new(["file"], Duration::from_secs(60));
         git::answer(&git, &mirror.repository, version, question).unwrap().read_to_end(&mut bytes).await.unwrap();
         bytes.into()
     }
@@ -362,10 +339,8 @@ mod tests {
         }
 
         fn sources(&self, room: u64) -> Arc<Sources> {
-            let addresses: Addresses = self.url.clone().into();
-            let token = Secret::new("secret");
-            let client = Client::new(addresses.clone(), token.clone()).unwrap();
-            Arc::new(Sources::open(self.root(), room, Masters { client, addresses, token }).unwrap())
+            let client = Client::new(self.url.clone(), Secret::new("secret")).unwrap();
+            Arc::new(Sources::open(self.root(), room, Origins::masters(client)).unwrap())
         }
 
         fn names(&self) -> Vec<String> {

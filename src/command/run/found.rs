@@ -1,6 +1,7 @@
 //! What a run found, for people and for programs.
 
-use model::lease::Report;
+use model::lease::{JobOrder, Report};
+use model::source::{JobSource, Source};
 use model::{End, Finding, Outcome};
 use serde::Serialize;
 
@@ -14,6 +15,8 @@ pub struct Ran {
     item: String,
     item_type: String,
     arch: String,
+    /// The commit that was run, where the task comes from a repository.
+    source: Option<JobSource>,
     end: End,
     outcome: Outcome,
     note: Option<String>,
@@ -23,9 +26,13 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// `run` is (task, item, item type, arch).
-    pub fn new(run: (String, String, String, String), testcase: &str, report: Report) -> Ran {
-        let (task, item, item_type, arch) = run;
+    /// What the order asked for, and what became of it.
+    pub fn new(order: JobOrder, report: Report) -> Ran {
+        let JobOrder { task, item, item_type, arch, .. } = order;
+        let source = match task.source {
+            Some(Source::Git(checkout)) => Some(checkout.into()),
+            Some(Source::Path(_)) | None => None,
+        };
         let mut results = match &report.end {
             End::Exited { .. } => report.findings,
             End::Signalled { .. }
@@ -41,11 +48,22 @@ impl Ran {
             results.push(Finding { note, ..Finding::of(Outcome::Error) });
         }
         for finding in &mut results {
-            finding.testcase.get_or_insert_with(|| testcase.to_owned());
+            finding.testcase.get_or_insert_with(|| task.testcase.clone());
         }
         let outcome = results.iter().map(|finding| finding.outcome).max().unwrap_or(Outcome::Error);
         let ran = report.ran.0.as_secs_f64();
-        Ran { task, item, item_type, arch, end: report.end, outcome, note: report.note, ran, results }
+        Ran {
+            task: task.name,
+            item,
+            item_type,
+            arch,
+            source,
+            end: report.end,
+            outcome,
+            note: report.note,
+            ran,
+            results,
+        }
     }
 
     pub fn passed(&self) -> bool {
@@ -68,6 +86,7 @@ pub fn people(ran: &Ran) -> String {
     let facts = output::facts(&[
         ("task", ran.task.clone()),
         ("item", format!("{} ({}, {})", ran.item, ran.item_type, ran.arch)),
+        ("source", ran.source.as_ref().map(ToString::to_string).unwrap_or_default()),
         ("end", format!("{} after {:.1} s", ran.end, ran.ran)),
         ("note", ran.note.clone().unwrap_or_default()),
         ("outcome", ran.outcome.to_string()),

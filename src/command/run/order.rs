@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 use model::lease::JobOrder;
+use model::source::GIT_LABEL;
 use model::{Event, JobId, NOARCH, NewJob};
 use net::clock;
 use rules::{Configuration, Task};
@@ -14,6 +15,7 @@ use trigger::decode::{Limits, decode_line};
 use crate::exit::{Exit, Failure, OrExit as _};
 
 use super::super::{Session, configuration, rules as rules_command};
+use super::commit;
 
 /// The item type where nothing says one.
 const ITEM_TYPE: &str = "koji_build";
@@ -49,7 +51,7 @@ fn wrong(what: String) -> anyhow::Error {
 
 impl Subject {
     /// The order of `name`, a task or a folder with tests.
-    pub fn order(self, session: &Session, name: &str, config: Option<PathBuf>) -> anyhow::Result<JobOrder> {
+    pub async fn order(self, session: &Session, name: &str, config: Option<PathBuf>) -> anyhow::Result<JobOrder> {
         let event = self.event.as_deref().map(event).transpose()?;
         let is_folder = name.contains('/') || name == "." || name == "..";
         let (configuration, name) = match is_folder {
@@ -63,7 +65,12 @@ impl Subject {
         };
         let job = self.job(&configuration, &name, event.as_ref())?;
         say_needs(session, task, &job)?;
-        let order = task.order(&job, None).map_err(|why| wrong(format!("task '{name}' cannot run this: {why}")))?;
+        let cannot = |why| wrong(format!("task '{name}' cannot run this: {why}"));
+        let pin = match task.wanted(&job).map_err(cannot)? {
+            Some(wanted) => Some(commit::of(&wanted).await?),
+            None => None,
+        };
+        let order = task.order(&job, pin.as_ref()).map_err(cannot)?;
         let NewJob { key, item, item_type, arch, params, .. } = job;
         Ok(JobOrder { job: key, task: order, item, item_type, arch, params, event })
     }
@@ -134,7 +141,9 @@ fn event(file: &Path) -> anyhow::Result<Event> {
 /// Says where this machine may not be one that the task is meant for.
 fn say_needs(session: &Session, task: &Task, job: &NewJob) -> anyhow::Result<()> {
     let needs = task.needs(job).map_err(|why| wrong(format!("task '{}' cannot run this: {why}", job.task)))?;
-    let labels = session.layers(Vec::new())?.settings()?.worker.labels;
+    let mut labels = session.layers(Vec::new())?.settings()?.worker.labels;
+    // Where git is missing that is told when it is needed.
+    labels.insert(GIT_LABEL.to_owned());
     let lacks: Vec<_> = needs.into_iter().filter(|label| !labels.contains(label)).collect();
     if !lacks.is_empty() {
         eprintln!("the task needs {}, which this machine does not offer; running it all the same", lacks.join(" and "));
