@@ -1,16 +1,14 @@
 //! One connection to one broker.
 
-use std::io;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lapin::tcp::AsyncTcpStream;
 use lapin::types::LongString;
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::{Fault, tls};
+use crate::{Broker, Fault, tls};
 
 /// How long a connection may take to be made, TLS and login included.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -18,36 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Seconds between signs of life, where the address names no other; a dead broker is noticed within twice this.
 const HEARTBEAT: u16 = 20;
 
-/// How to speak with the brokers of a bus, whichever of them it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Broker {
-    /// What the broker's administrators are shown of us beside our name: `app`, `app_contacts_email` …
-    pub client_properties: Map<String, Value>,
-    /// The authorities to trust instead of the system's, in PEM.
-    pub ca_file: Option<PathBuf>,
-    /// The client's own certificate and key, in PEM.
-    pub cert_file: Option<PathBuf>,
-    pub key_file: Option<PathBuf>,
-}
-
-/// The addresses in a file, one a line.
-pub fn addresses(path: &Path) -> io::Result<Vec<String>> {
-    let text = std::fs::read_to_string(path).map_err(|e| {
-        io::Error::new(e.kind(), format!("cannot read the bus's addresses from {}: {e}", path.display()))
-    })?;
-    Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
-}
-
-/// What is wrong with these addresses, if anything is.
-pub fn check(urls: &[String]) -> Result<(), String> {
-    if urls.is_empty() {
-        return Err("urls is empty; name at least one broker".into());
-    }
-    urls.iter().try_for_each(|url| parse(url).map(drop).map_err(|e| format!("urls: {e}")))
-}
-
 /// Reads an address; the error never holds its password.
-fn parse(url: &str) -> Result<AMQPUri, String> {
+pub(crate) fn parse(url: &str) -> Result<AMQPUri, String> {
     let mut uri: AMQPUri = url.parse().map_err(|e: String| format!("'{}' is no AMQP address: {e}", host(url)))?;
     uri.query.heartbeat.get_or_insert(HEARTBEAT);
     // lapin takes an IPv6 address for no host at all, which would be this machine.

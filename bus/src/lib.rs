@@ -2,9 +2,11 @@
 //!
 //! Which queues, exchanges and topics there are is known to those who connect: a trigger consumes, a master publishes.
 
+mod broker;
 mod connect;
 mod fault;
 mod tls;
 
-pub use connect::{Broker, addresses, check, connect, host};
+pub use broker::Broker;
+pub use connect::{connect, host};
 pub use fault::{Fault, code};

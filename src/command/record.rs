@@ -110,7 +110,7 @@ fn bus(
     let mut bus = buses.next().unwrap_or_default();
     bus.bindings.extend(buses.flat_map(|other| other.bindings));
     if let Some(url) = url.filter(|url| !url.is_empty()) {
-        bus.urls = vec![url];
+        bus.broker.urls = vec![url];
     }
     bus.queue = own;
     // They are the other queue's: its priorities, its limits.

@@ -208,9 +208,18 @@ fn hint(message: &str) -> String {
     }
     let mut names = quoted(message);
     let Some(wrong) = names.next() else { return String::new() };
-    let near = names.map(|name| (strsim::damerau_levenshtein(wrong, name), name)).min();
+    let known: Vec<_> = names.map(str::to_owned).collect();
+    let known = if known.is_empty() { of_buses() } else { known };
+    let near = known.iter().map(|name| (strsim::damerau_levenshtein(wrong, name), name)).min();
     near.filter(|(distance, _)| *distance <= 1 + wrong.len() / 3)
         .map_or_else(String::new, |(_, name)| format!("; did you mean `{name}`?"))
+}
+
+/// The keys of the sections about a bus: of what is flattened into them serde names none.
+fn of_buses() -> Vec<String> {
+    let tables = [Value::try_from(trigger::amqp::Settings::default()), Value::try_from(master::Messages::default())];
+    let tables = tables.into_iter().filter_map(|table| table.ok()?.as_table().cloned());
+    tables.flat_map(|table| table.into_iter().map(|(key, _)| key)).collect()
 }
 
 #[cfg(test)]
@@ -258,6 +267,8 @@ mod tests {
         let in_file = of("[master]\nlisten = \"127.0.0.1:1\"\nlease_tern = \"1m\"\n", &[]);
         assert!(in_file.contains("t.toml") && in_file.contains("line 3"), "{in_file}");
         assert!(in_file.contains("did you mean `lease_term`?"), "{in_file}");
+        let of_a_bus = of("[master.messages]\nurl = [\"amqp://a\"]\n", &[]);
+        assert!(of_a_bus.contains("line 1") && of_a_bus.contains("did you mean `urls`?"), "{of_a_bus}");
         let in_environment = of("", &[("TASKOTRON_WORKR__SLOTS", "1")]);
         assert!(in_environment.contains("did you mean `worker`?"), "{in_environment}");
         assert!(in_environment.contains("TASKOTRON_WORKR__SLOTS"), "{in_environment}");

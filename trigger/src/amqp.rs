@@ -79,7 +79,7 @@ pub async fn consume(source: &Source, intake: &Intake, stop: &CancellationToken)
     let mut told = HashMap::new();
     let mut consumed_before = false;
     let _queue = Counted::by(&source.metrics.queues);
-    for url in source.settings.urls.iter().cycle() {
+    for url in source.settings.broker.urls.iter().cycle() {
         let began = Instant::now();
         let ended = session::run(source, url, intake, stop, &mut consumed_before).await;
         if began.elapsed() > GOOD {

@@ -153,7 +153,14 @@ fn settings(file: File) -> Result<Vec<Settings>, String> {
             false => Binding::Of { exchange: exchange.clone(), pattern: pattern.clone() },
         });
         Settings {
-            urls: vec![url.clone()],
+            broker: bus::Broker {
+                urls: vec![url.clone()],
+                urls_file: None,
+                client_properties: client_properties.clone(),
+                ca_file: tls.ca_cert.as_ref().map(Into::into),
+                cert_file: tls.certfile.as_ref().map(Into::into),
+                key_file: tls.keyfile.as_ref().map(Into::into),
+            },
             bindings: bindings.collect(),
             queue: name,
             durable: queue.durable,
@@ -164,10 +171,6 @@ fn settings(file: File) -> Result<Vec<Settings>, String> {
             exchanges: exchanges.clone(),
             // 0 is no bound at all there; we need one.
             prefetch: if qos.prefetch_count == 0 { ours.prefetch } else { qos.prefetch_count },
-            client_properties: client_properties.clone(),
-            ca_file: tls.ca_cert.as_ref().map(Into::into),
-            cert_file: tls.certfile.as_ref().map(Into::into),
-            key_file: tls.keyfile.as_ref().map(Into::into),
             ..ours.clone()
         }
     };
@@ -204,7 +207,7 @@ mod tests {
     #[test]
     fn an_empty_file_is_the_librarys_defaults() {
         let [one] = of("").unwrap().try_into().unwrap();
-        assert_eq!(one.urls, ["amqp://localhost/%2F"]);
+        assert_eq!(one.broker.urls, ["amqp://localhost/%2F"]);
         assert_eq!((one.queue.as_str(), one.exclusive, one.prefetch), ("", true, 10));
         assert_eq!(one.bindings, [Binding::Pattern("#".into())]);
         assert_eq!(one.check(), Ok(()));
@@ -256,7 +259,7 @@ mod tests {
         .unwrap()
         .try_into()
         .unwrap();
-        assert_eq!(one.urls, ["amqps://tester@rabbit.example.org/%2Fpubsub?auth_mechanism=external"]);
+        assert_eq!(one.broker.urls, ["amqps://tester@rabbit.example.org/%2Fpubsub?auth_mechanism=external"]);
         assert_eq!((one.passive, one.prefetch, one.durable), (Passive::Only, 25, true));
         assert_eq!(one.arguments["x-max-priority"], json!(5));
         let parts: Vec<_> = one.bindings.iter().map(|binding| binding.parts(&one.exchange)).collect();
@@ -268,8 +271,8 @@ mod tests {
                 ("zmq.topic", "#"),
             ]
         );
-        assert_eq!(one.ca_file.as_deref(), Some(Path::new("/etc/fm/cacert.pem")));
-        assert_eq!(one.client_properties["app_contacts_email"], json!(["qa@example.org"]));
+        assert_eq!(one.broker.ca_file.as_deref(), Some(Path::new("/etc/fm/cacert.pem")));
+        assert_eq!(one.broker.client_properties["app_contacts_email"], json!(["qa@example.org"]));
         assert_eq!(one.check(), Ok(()));
     }
 

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use model::Span;
 use model::intake::Pair;
 use net::Addresses;
@@ -78,7 +77,7 @@ impl Settings {
             (Some(_), Some(_)) => {
                 anyhow::bail!("[trigger.amqp] and [trigger] fedora_messaging both name a bus; keep one")
             }
-            (Some(amqp), None) => Ok(vec![amqp.clone().load().context("[trigger.amqp]")?]),
+            (Some(amqp), None) => Ok(vec![amqp.clone().load().map_err(|e| anyhow::anyhow!("[trigger.amqp] {e}"))?]),
             (None, Some(path)) => Ok(fedora::read(path)?),
             (None, None) => Ok(Vec::new()),
         }

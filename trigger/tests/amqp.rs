@@ -4,7 +4,7 @@ mod kit;
 
 use std::collections::BTreeMap;
 
-use kit::{Bench, Broker, Bus, Master, configuration, get, ids, numbered, ordinary, sorted, start, until};
+use kit::{Bench, Broker, Bus, Master, brokers, configuration, get, ids, numbered, ordinary, sorted, start, until};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldArray, FieldTable};
 use tokio::task::JoinHandle;
@@ -124,8 +124,8 @@ async fn a_queue_that_comes_later_is_waited_for_and_one_with_other_flags_is_take
 async fn several_brokers_are_tried_in_turn() {
     let (bench, bus) = (Bench::new(), Bus::new());
     let dead = "amqp://guest:guest@127.0.0.1:1/%2F".to_owned();
-    let urls = [vec![dead], bus.settings().urls].concat();
-    let trigger = start(&bench, Settings { urls, ..bus.settings() });
+    let urls = [vec![dead], bus.settings().broker.urls].concat();
+    let trigger = start(&bench, Settings { broker: brokers(urls), ..bus.settings() });
     trigger.consuming().await;
     trigger.stop().await;
 }

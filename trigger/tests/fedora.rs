@@ -36,13 +36,13 @@ fn as_the_library_reads(path: &str) -> Value {
 
 fn as_we_read(path: &str) -> Value {
     let of = |one: Settings| {
-        let url = url::Url::parse(&one.urls[0]).unwrap();
+        let url = url::Url::parse(&one.broker.urls[0]).unwrap();
         let port = url.port().unwrap_or(if url.scheme() == "amqps" { 5671 } else { 5672 });
         let vhost = url.path()[1..].replace("%2F", "/");
         let bindings: Vec<_> = one.bindings.iter().map(|binding| binding.parts(&one.exchange)).collect();
         json!({
             "host": [url.host_str(), port, vhost],
-            "tls": {"ca_cert": one.ca_file, "certfile": one.cert_file, "keyfile": one.key_file},
+            "tls": {"ca_cert": one.broker.ca_file, "certfile": one.broker.cert_file, "keyfile": one.broker.key_file},
             "passive": one.passive == Passive::Only, "queue": one.queue, "durable": one.durable,
             "auto_delete": one.auto_delete, "exclusive": one.exclusive, "arguments": one.arguments,
             "prefetch": one.prefetch, "bindings": bindings,
@@ -114,7 +114,7 @@ async fn every_queue_of_the_file_is_consumed() {
     };
     let text = format!(
         "amqp_url = {:?}\ncallback = \"nobody:here\"\n[client_properties]\napp = \"Test\"\n{}{}",
-        one.settings().urls[0],
+        one.settings().broker.urls[0],
         table(&one),
         table(&two)
     );

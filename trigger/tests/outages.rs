@@ -2,7 +2,7 @@
 
 mod kit;
 
-use kit::{Bench, Broker, Bus, Small, get, ids, numbered, ordinary, sorted, start, start_with, until};
+use kit::{Bench, Broker, Bus, Small, brokers, get, ids, numbered, ordinary, sorted, start, start_with, until};
 use lapin::ExchangeKind;
 use lapin::options::{ExchangeDeclareOptions, ExchangeDeleteOptions};
 use lapin::types::FieldTable;
@@ -14,8 +14,8 @@ async fn a10_when_the_broker_in_use_dies_the_next_one_is_used() {
     let broker = Broker::start();
     let (bench, first) = (Bench::new(), Bus::at(broker.tell("url")));
     let second = first.on(&Bus::new());
-    let urls = [first.settings().urls, second.settings().urls].concat();
-    let trigger = start(&bench, Settings { urls, ..first.settings() });
+    let urls = [first.settings().broker.urls, second.settings().broker.urls].concat();
+    let trigger = start(&bench, Settings { broker: brokers(urls), ..first.settings() });
     trigger.consuming().await;
     first.publish([1]).await;
     trigger.has(|m| &m.recorded, 1).await;
@@ -34,7 +34,7 @@ async fn a10_a_broker_that_freezes_with_its_connections_open_is_noticed_and_goes
     let broker = Broker::start();
     let (bench, bus) = (Bench::new(), Bus::at(broker.tell("url")));
     let urls = vec![format!("{}?heartbeat=1", broker.tell("url"))];
-    let trigger = start(&bench, Settings { urls, ..bus.settings() });
+    let trigger = start(&bench, Settings { broker: brokers(urls), ..bus.settings() });
     trigger.consuming().await;
     bus.publish(1..=20).await;
     trigger.has(|m| &m.recorded, 20).await;

@@ -2,7 +2,7 @@
 
 mod kit;
 
-use kit::{Bench, Broker, Bus, get, ids, start};
+use kit::{Bench, Broker, Bus, brokers, get, ids, start};
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use trigger::amqp::{Exchange, Passive, Settings};
@@ -15,16 +15,19 @@ async fn each_refusal_is_told_with_what_to_do() {
     let bus = Bus::at(broker.tell("url"));
     bus.make_queue(true).await;
     let ours = bus.settings();
-    let url = |from: &str, to: &str| vec![ours.urls[0].replace(from, to)];
+    let url = |from: &str, to: &str| brokers(vec![ours.broker.urls[0].replace(from, to)]);
     let (connection, channel) = bus.connect().await;
     let exclusive = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
     channel.queue_declare("theirs".into(), exclusive, FieldTable::default()).await.unwrap();
 
     let cases = [
-        (Settings { urls: url("guest:guest", "guest:wrong"), ..ours.clone() }, "see user and password in the address"),
-        (Settings { urls: url("%2F", "nowhere"), ..ours.clone() }, "see the virtual host in the address"),
         (
-            Settings { urls: url("guest:guest", "guest2:secret"), queue: "new".into(), ..ours.clone() },
+            Settings { broker: url("guest:guest", "guest:wrong"), ..ours.clone() },
+            "see user and password in the address",
+        ),
+        (Settings { broker: url("%2F", "nowhere"), ..ours.clone() }, "see the virtual host in the address"),
+        (
+            Settings { broker: url("guest:guest", "guest2:secret"), queue: "new".into(), ..ours.clone() },
             "the broker's administrators can give this user the right to it",
         ),
         (Settings { durable: false, ..ours.clone() }, "it is there with other flags"),
@@ -38,8 +41,8 @@ async fn each_refusal_is_told_with_what_to_do() {
             "others have to make it, as passive = true says",
         ),
         (Settings { exchange: "absent".into(), ..ours.clone() }, "see [trigger.amqp] exchange"),
-        (Settings { urls: vec!["amqp://127.0.0.1:1".into()], ..ours.clone() }, "Connection refused"),
-        (Settings { urls: vec!["amqp://no.such.host.invalid".into()], ..ours.clone() }, "cannot connect"),
+        (Settings { broker: brokers(vec!["amqp://127.0.0.1:1".into()]), ..ours.clone() }, "Connection refused"),
+        (Settings { broker: brokers(vec!["amqp://no.such.host.invalid".into()]), ..ours.clone() }, "cannot connect"),
     ];
     for (settings, told) in cases {
         let trigger = start(&bench, settings);

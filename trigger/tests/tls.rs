@@ -61,43 +61,44 @@ async fn a_client_certificate_is_the_login_and_each_way_it_fails_is_told() {
     broker.ctl(&["add_user", "tester", "no password logs in"]);
     broker.ctl(&["clear_password", "tester"]);
     broker.ctl(&["set_permissions", "tester", ".*", ".*", ".*"]);
-    let bus = Bus::at(broker.tell("url"));
-    let settings = Settings {
+    let queue = Bus::at(broker.tell("url"));
+    let tester = bus::Broker {
         urls: vec![format!("amqps://tester:@localhost:{port}/%2F?auth_mechanism=external")],
         ca_file: at("several.pem"),
         cert_file: at("tester.pem"),
         key_file: at("tester.key"),
-        ..bus.settings()
+        ..bus::Broker::default()
     };
+    let with = |broker: bus::Broker| Settings { broker, ..queue.settings() };
 
-    let trigger = start(&bench, settings.clone());
+    let trigger = start(&bench, with(tester.clone()));
     trigger.consuming().await;
-    bus.publish([1]).await;
+    queue.publish([1]).await;
     trigger.has(|m| &m.recorded, 1).await;
     trigger.stop().await;
     assert_eq!(ids(&bench), ["e-1"]);
 
-    let plain = settings.urls[0].replace("?auth_mechanism=external", "");
+    let plain = tester.urls[0].replace("?auth_mechanism=external", "");
     let to_plain_port = format!("amqps://localhost:{}/%2F", broker.tell("url").rsplit([':', '/']).nth(1).unwrap());
     let cases = [
-        (Settings { ca_file: at("other.pem"), ..settings.clone() }, "ca_file must hold the authority"),
-        (Settings { ca_file: at("broker.key"), ..settings.clone() }, "holds no certificate"),
-        (Settings { ca_file: at("nowhere.pem"), ..settings.clone() }, "cannot read certificates"),
-        (Settings { cert_file: None, key_file: None, ..settings.clone() }, "set cert_file and key_file"),
+        (bus::Broker { ca_file: at("other.pem"), ..tester.clone() }, "ca_file must hold the authority"),
+        (bus::Broker { ca_file: at("broker.key"), ..tester.clone() }, "holds no certificate"),
+        (bus::Broker { ca_file: at("nowhere.pem"), ..tester.clone() }, "cannot read certificates"),
+        (bus::Broker { cert_file: None, key_file: None, ..tester.clone() }, "set cert_file and key_file"),
         (
-            Settings { cert_file: at("impostor.pem"), key_file: at("impostor.key"), ..settings.clone() },
+            bus::Broker { cert_file: at("impostor.pem"), key_file: at("impostor.key"), ..tester.clone() },
             "the broker does not take our certificate",
         ),
-        (Settings { key_file: at("stranger.key"), ..settings.clone() }, "do not go together"),
+        (bus::Broker { key_file: at("stranger.key"), ..tester.clone() }, "do not go together"),
         (
-            Settings { cert_file: at("stranger.pem"), key_file: at("stranger.key"), ..settings.clone() },
+            bus::Broker { cert_file: at("stranger.pem"), key_file: at("stranger.key"), ..tester.clone() },
             "the broker must know the user that the certificate names",
         ),
-        (Settings { urls: vec![plain], ..settings.clone() }, "?auth_mechanism=external"),
-        (Settings { urls: vec![to_plain_port], ..settings.clone() }, "does it speak TLS on this port?"),
+        (bus::Broker { urls: vec![plain], ..tester.clone() }, "?auth_mechanism=external"),
+        (bus::Broker { urls: vec![to_plain_port], ..tester.clone() }, "does it speak TLS on this port?"),
     ];
-    for (settings, told) in cases {
-        let trigger = start(&bench, settings);
+    for (broker, told) in cases {
+        let trigger = start(&bench, with(broker));
         trigger.is_in_trouble(told).await;
         println!("{}", trigger.metrics.troubles.list()[0].what);
         trigger.stop().await;

@@ -144,14 +144,13 @@ impl Publisher {
     }
 
     async fn connect(&self, to: &Messages, app: &App) -> Result<(Connection, Channel), Fault> {
-        let urls = to.addresses().map_err(Fault::Lasting)?;
+        let urls = to.broker.addresses().map_err(|e| Fault::Lasting(format!("[master.messages] {e}")))?;
         let Some(url) = urls.get(self.turn % urls.len().max(1)) else {
             return Err(Fault::Lasting("[master.messages] urls is empty; name at least one broker".into()));
         };
         let name = format!("taskotron master {}", app.settings.site);
-        let broker = to.broker();
         let connecting = async {
-            let connection = bus::connect(&broker, url, &name).await?;
+            let connection = bus::connect(&to.broker, url, &name).await?;
             let channel = connection.create_channel().await.map_err(|e| Fault::of("open a channel", &e))?;
             let asked = channel.confirm_select(ConfirmSelectOptions::default()).await;
             asked.map_err(|e| Fault::of("ask for confirms", &e))?;

@@ -1,10 +1,8 @@
 //! `[master.messages]`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use crate::store::Announced;
 
@@ -12,11 +10,8 @@ use crate::store::Announced;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Messages {
-    /// `amqp://USER:PASSWORD@HOST:PORT/VHOST`, or `amqps://`; tried in turn. `?auth_mechanism=external` for a client
-    /// certificate.
-    pub urls: Vec<String>,
-    /// A file with one more URL a line, so that a password need not stand in the settings.
-    pub urls_file: Option<PathBuf>,
+    #[serde(flatten)]
+    pub broker: bus::Broker,
     /// It must be there.
     pub exchange: String,
     /// Stands before every topic, with a dot: `org.fedoraproject.prod`.
@@ -35,13 +30,6 @@ pub struct Messages {
     /// By task.
     pub categories: BTreeMap<String, Category>,
     pub contact: Contact,
-    /// What the broker's administrators are shown of us beside our name: `app`, `app_contacts_email` …
-    pub client_properties: Map<String, Value>,
-    /// The authorities to trust instead of the system's, in PEM.
-    pub ca_file: Option<PathBuf>,
-    /// The client's own certificate and key, in PEM.
-    pub cert_file: Option<PathBuf>,
-    pub key_file: Option<PathBuf>,
 }
 
 /// `[master.messages.contact]`: whom to ask. Every message says it, so all of it must be set.
@@ -70,8 +58,7 @@ pub enum Category {
 impl Default for Messages {
     fn default() -> Messages {
         Messages {
-            urls: vec!["amqp://127.0.0.1:5672/%2F".into()],
-            urls_file: None,
+            broker: bus::Broker::default(),
             exchange: "amq.topic".into(),
             topic_prefix: String::new(),
             mandatory: false,
@@ -81,25 +68,14 @@ impl Default for Messages {
             category: Category::default(),
             categories: BTreeMap::new(),
             contact: Contact::default(),
-            client_properties: Map::new(),
-            ca_file: None,
-            cert_file: None,
-            key_file: None,
         }
     }
 }
 
 impl Messages {
-    /// The brokers' addresses: those of `urls_file`, where it has some.
-    pub fn addresses(&self) -> Result<Vec<String>, String> {
-        let read = self.urls_file.as_deref().map(bus::addresses).transpose();
-        let urls = read.map_err(|e| format!("[master.messages] {e}"))?.unwrap_or_default();
-        Ok(if urls.is_empty() { self.urls.clone() } else { urls })
-    }
-
     /// What is wrong with these settings, if anything is.
     pub fn check(&self) -> Result<(), String> {
-        bus::check(&self.addresses()?).map_err(|e| format!("[master.messages] {e}"))?;
+        self.broker.check().map_err(|e| format!("[master.messages] {e}"))?;
         let Contact { name, team, docs, email } = &self.contact;
         for (key, value) in [("name", name), ("team", team), ("docs", docs), ("email", email)] {
             if value.trim().is_empty() {
@@ -108,22 +84,10 @@ impl Messages {
                 ));
             }
         }
-        if self.cert_file.is_some() != self.key_file.is_some() {
-            return Err("[master.messages] cert_file and key_file go together".into());
-        }
         if self.topic_prefix.len() > 100 {
             return Err("[master.messages] topic_prefix is longer than 100 bytes, and a topic may have 255".into());
         }
         Ok(())
-    }
-
-    pub(super) fn broker(&self) -> bus::Broker {
-        bus::Broker {
-            client_properties: self.client_properties.clone(),
-            ca_file: self.ca_file.clone(),
-            cert_file: self.cert_file.clone(),
-            key_file: self.key_file.clone(),
-        }
     }
 
     pub(crate) fn announced(&self) -> Announced {
@@ -157,7 +121,8 @@ mod tests {
         silent.contact.email = " ".into();
         let error = silent.check().unwrap_err();
         assert!(error.starts_with("[master.messages.contact] email is not set"), "{error}");
-        let wrong = Messages { urls: vec!["http://user:hunter2@host/".into()], ..sample() };
+        let mut wrong = sample();
+        wrong.broker.urls = vec!["http://user:hunter2@host/".into()];
         let error = wrong.check().unwrap_err();
         assert!(error.contains("[master.messages] urls") && !error.contains("hunter2"), "{error}");
     }

@@ -60,7 +60,7 @@ impl Bus {
         House::with(|settings| {
             let set = || "set@example.org".to_owned();
             settings.messages = Some(Messages {
-                urls: vec![url()],
+                broker: bus::Broker { urls: vec![url()], ..bus::Broker::default() },
                 exchange: self.name.clone(),
                 tasks: vec!["noop".into()],
                 mandatory: true,

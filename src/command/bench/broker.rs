@@ -46,12 +46,13 @@ impl Broker {
 
     /// What a trigger must be told to consume the queue.
     pub fn settings(&self, url: &str) -> trigger::amqp::Settings {
-        trigger::amqp::Settings {
-            urls: vec![url.to_owned()],
+        let mut settings = trigger::amqp::Settings {
             queue: self.name.clone(),
             exchange: self.name.clone(),
             ..trigger::amqp::Settings::default()
-        }
+        };
+        settings.broker.urls = vec![url.to_owned()];
+        settings
     }
 
     /// Sends a persistent message; the confirm comes later.

@@ -44,9 +44,8 @@ pub async fn run(
     stop: &CancellationToken,
     consumed_before: &mut bool,
 ) -> Result<Ended, Fault> {
-    let broker = source.settings.broker();
     let connection = tokio::select! {
-        connection = bus::connect(&broker, url, &source.name) => connection?,
+        connection = bus::connect(&source.settings.broker, url, &source.name) => connection?,
         () = stop.cancelled() => return Ok(Ended::Stopped),
     };
     let set_up = tokio::time::timeout(PATIENCE, set_up(&connection, source)).await;

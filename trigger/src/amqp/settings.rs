@@ -1,7 +1,6 @@
 //! `[trigger.amqp]`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use model::Span;
 use serde::{Deserialize, Serialize};
@@ -11,11 +10,8 @@ use serde_json::{Map, Value};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// `amqp://USER:PASSWORD@HOST:PORT/VHOST`, or `amqps://`; tried in turn. `?auth_mechanism=external` for a client
-    /// certificate.
-    pub urls: Vec<String>,
-    /// A file with one more URL a line, so that a password need not stand in the settings.
-    pub urls_file: Option<PathBuf>,
+    #[serde(flatten)]
+    pub broker: bus::Broker,
     /// Empty: the server names it, it is ours alone, and what is sent while we are away is lost.
     pub queue: String,
     pub durable: bool,
@@ -34,20 +30,12 @@ pub struct Settings {
     pub prefetch: u16,
     /// After so long without a delivery the broker is asked whether it should have sent one.
     pub quiet: Span,
-    /// What the broker's administrators are shown of us beside our name: `app`, `app_contacts_email` …
-    pub client_properties: Map<String, Value>,
-    /// The authorities to trust instead of the system's, in PEM.
-    pub ca_file: Option<PathBuf>,
-    /// The client's own certificate and key, in PEM.
-    pub cert_file: Option<PathBuf>,
-    pub key_file: Option<PathBuf>,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
-            urls: vec!["amqp://127.0.0.1:5672/%2F".into()],
-            urls_file: None,
+            broker: bus::Broker::default(),
             queue: "taskotron".into(),
             durable: true,
             exclusive: false,
@@ -59,10 +47,6 @@ impl Default for Settings {
             exchanges: BTreeMap::new(),
             prefetch: 500,
             quiet: Span::minutes(1),
-            client_properties: Map::new(),
-            ca_file: None,
-            cert_file: None,
-            key_file: None,
         }
     }
 }
@@ -146,37 +130,21 @@ impl From<Passive> for Written {
 }
 
 impl Settings {
-    pub(super) fn broker(&self) -> bus::Broker {
-        bus::Broker {
-            client_properties: self.client_properties.clone(),
-            ca_file: self.ca_file.clone(),
-            cert_file: self.cert_file.clone(),
-            key_file: self.key_file.clone(),
-        }
-    }
-
     /// Reads `urls_file`, if there is one.
-    pub fn load(mut self) -> std::io::Result<Settings> {
-        if let Some(path) = &self.urls_file {
-            let urls = bus::addresses(path)?;
-            if !urls.is_empty() {
-                self.urls = urls;
-            }
-        }
+    pub fn load(mut self) -> Result<Settings, String> {
+        self.broker.urls = self.broker.addresses()?;
+        self.broker.urls_file = None;
         Ok(self)
     }
 
     /// What is wrong with these settings, if anything is.
     pub fn check(&self) -> Result<(), String> {
-        bus::check(&self.urls).map_err(|e| format!("[trigger.amqp] {e}"))?;
+        self.broker.check().map_err(|e| format!("[trigger.amqp] {e}"))?;
         if self.prefetch == 0 {
             return Err("[trigger.amqp] prefetch is 0, which sets no bound; say 500".into());
         }
         if self.quiet.micros() == 0 {
             return Err("[trigger.amqp] quiet is 0; say 1m".into());
-        }
-        if self.cert_file.is_some() != self.key_file.is_some() {
-            return Err("[trigger.amqp] cert_file and key_file go together".into());
         }
         Ok(())
     }
@@ -203,7 +171,8 @@ mod tests {
 
     #[test]
     fn an_address_that_is_none_is_told_without_its_password() {
-        let settings = Settings { urls: vec!["http://user:hunter2@host/".into()], ..Settings::default() };
+        let broker = bus::Broker { urls: vec!["http://user:hunter2@host/".into()], ..bus::Broker::default() };
+        let settings = Settings { broker, ..Settings::default() };
         let error = settings.check().unwrap_err();
         assert!(error.contains("amqp") && !error.contains("hunter2"), "{error}");
         assert_eq!(Settings::default().check(), Ok(()));

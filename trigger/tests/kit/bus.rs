@@ -14,6 +14,11 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use trigger::amqp::{Binding, Settings};
 
+/// Brokers at these addresses.
+pub fn brokers(urls: Vec<String>) -> ::bus::Broker {
+    ::bus::Broker { urls, ..::bus::Broker::default() }
+}
+
 pub struct Bus {
     url: String,
     /// Names the queue, and begins the topics.
@@ -46,7 +51,7 @@ impl Bus {
 
     pub fn settings(&self) -> Settings {
         Settings {
-            urls: vec![self.url.clone()],
+            broker: brokers(vec![self.url.clone()]),
             queue: self.name.clone(),
             bindings: vec![Binding::Pattern(format!("a.{}.#", self.name))],
             ..Settings::default()

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use trigger::{Live, Metrics};
 
-pub use bus::{Broker, Bus, ordinary};
+pub use bus::{Broker, Bus, brokers, ordinary};
 pub use master::Master;
 pub use running::{Running, get, ids, numbered, sorted, start, start_with};
 pub use small::Small;
