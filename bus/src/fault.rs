@@ -51,9 +51,7 @@ impl Fault {
                 passing("; see [trigger.amqp] exchange, or have it made by [trigger.amqp.exchanges]")
             }
             (Some(405), _) => passing("; another connection has it for itself"),
-            (Some(404), "publish") => {
-                passing("; see [master.messages] exchange, which must be there: its administrators can make it")
-            }
+            (Some(404), "publish") => passing("; it must be there: the broker's administrators can make it"),
             (Some(406), "declare") => lasting(
                 "; it is there with other flags: set durable, exclusive, auto_delete and arguments as it has them, or \
                  passive = true to take it as it is",

@@ -266,7 +266,7 @@ async fn messages(app: App, holder: String, stop: CancellationToken) {
     }
     let mut held = Held::new("messages", holder);
     let mut voice = Voice::new("messages");
-    let mut publisher = Publisher::default();
+    let mut publisher = Publisher::new(&app.settings.site);
     let mut ends: Option<Instant> = None;
     let mut wake = app.store.changed();
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(15));

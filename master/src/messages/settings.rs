@@ -12,13 +12,8 @@ use crate::store::Announced;
 pub struct Messages {
     #[serde(flatten)]
     pub broker: bus::Broker,
-    /// It must be there.
-    pub exchange: String,
-    /// Stands before every topic, with a dot: `org.fedoraproject.prod`.
-    pub topic_prefix: String,
-    /// Whether a message that no queue gets is kept and told. On a bus where somebody always listens, it tells of a wrong
-    /// virtual host; elsewhere it would keep the system from becoming idle.
-    pub mandatory: bool,
+    #[serde(flatten)]
+    pub outlet: bus::Outlet,
     /// Only jobs of these tasks; none named: of all.
     pub tasks: Vec<String>,
     /// Only jobs on items of these types; none named: on all.
@@ -59,9 +54,7 @@ impl Default for Messages {
     fn default() -> Messages {
         Messages {
             broker: bus::Broker::default(),
-            exchange: "amq.topic".into(),
-            topic_prefix: String::new(),
-            mandatory: false,
+            outlet: bus::Outlet::default(),
             tasks: Vec::new(),
             item_types: Vec::new(),
             namespace: "taskotron".into(),
@@ -75,7 +68,8 @@ impl Default for Messages {
 impl Messages {
     /// What is wrong with these settings, if anything is.
     pub fn check(&self) -> Result<(), String> {
-        self.broker.check().map_err(|e| format!("[master.messages] {e}"))?;
+        let of_the_bus = self.broker.check().and_then(|()| self.outlet.check());
+        of_the_bus.map_err(|e| format!("[master.messages] {e}"))?;
         let Contact { name, team, docs, email } = &self.contact;
         for (key, value) in [("name", name), ("team", team), ("docs", docs), ("email", email)] {
             if value.trim().is_empty() {
@@ -83,9 +77,6 @@ impl Messages {
                     "[master.messages.contact] {key} is not set; every message says whom its readers can ask"
                 ));
             }
-        }
-        if self.topic_prefix.len() > 100 {
-            return Err("[master.messages] topic_prefix is longer than 100 bytes, and a topic may have 255".into());
         }
         Ok(())
     }

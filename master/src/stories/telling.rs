@@ -61,9 +61,8 @@ impl Bus {
             let set = || "set@example.org".to_owned();
             settings.messages = Some(Messages {
                 broker: bus::Broker { urls: vec![url()], ..bus::Broker::default() },
-                exchange: self.name.clone(),
+                outlet: bus::Outlet { exchange: self.name.clone(), mandatory: true, ..bus::Outlet::default() },
                 tasks: vec!["noop".into()],
-                mandatory: true,
                 contact: Contact { name: set(), team: set(), docs: set(), email: set() },
                 ..Messages::default()
             });
@@ -86,7 +85,7 @@ async fn a_job_is_told_of_in_order_and_what_is_not_named_is_not() {
     let house = bus.house().await;
     let w1 = worker("w1", &[]);
     let job = house.submit("noop", "foo-1-1").await;
-    let mut publisher = Publisher::default();
+    let mut publisher = Publisher::new("main");
     assert_eq!(publisher.tick(house.app()).await.unwrap().sent, 1);
     assert_eq!(house.run_one(&w1).await, job);
     house.submit("again", "bar-1-1").await;
@@ -109,7 +108,7 @@ async fn what_no_queue_gets_is_kept_in_order_and_told() {
     let house = bus.house().await;
     let job = house.submit("noop", "foo-1-1").await;
     house.run_one(&worker("w1", &[])).await;
-    let mut publisher = Publisher::default();
+    let mut publisher = Publisher::new("main");
     assert_eq!(publisher.tick(house.app()).await.unwrap(), Summary { refused: 1, ..Summary::default() });
     let status = house.status().await;
     assert_eq!((status.messages, status.outbox), (3, 4), "the outbox holds the result too");
@@ -131,7 +130,7 @@ async fn a_bus_that_is_not_as_it_should_be_takes_nothing_away() {
     let bus = Bus::new().await;
     let house = bus.house().await;
     house.submit("noop", "foo-1-1").await;
-    let mut publisher = Publisher::default();
+    let mut publisher = Publisher::new("main");
     for _ in 0..2 {
         assert!(publisher.tick(house.app()).await.unwrap().unavailable);
     }
