@@ -30,7 +30,7 @@ use crate::service::Service;
 use crate::settings::{Layers, Origin, Settings};
 
 pub use home::Home;
-pub use rooms::{live, master, resultsdb};
+pub use rooms::{live, master, resultsdb, telling};
 pub use stages::Stages;
 
 use demo::Pipe;

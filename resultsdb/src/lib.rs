@@ -1,10 +1,12 @@
-//! The results store: ResultsDB's REST API v2.0 and pages over PostgreSQL or SQLite.
+//! The results store: ResultsDB's REST API v2.0 and pages over PostgreSQL or SQLite, and its messages on the bus.
 //!
-//! Results only ever come in and are read; nothing here runs, schedules or judges anything.
+//! Results only ever come in, are read and are told of; nothing here runs, schedules or judges anything.
 
 mod api;
+mod health;
 mod identity;
 mod json;
+mod messages;
 mod moment;
 mod pages;
 mod pattern;
@@ -21,13 +23,20 @@ use axum::http::Uri;
 use net::Tokens;
 use tower::ServiceExt as _;
 
+pub use health::health;
+pub use messages::{Messages, Teller, tell};
 pub use result::{Change, Group, NewGroup, NewResult, NewTestcase, StoredResult, Testcase};
 pub use settings::{Settings, WriteAccess};
-pub use store::{Appended, Filter, GroupFilter, Latest, Names, Page, Range, Store, Wanted};
+pub use store::{Appended, Backlog, Filter, GroupFilter, Latest, Names, Page, Range, Store, Wanted};
 
 /// The API under `/api/v2.0`, and the pages; to be merged into another router or served alone.
 pub fn router(store: Store, settings: &Settings, tokens: &Tokens) -> Router {
-    let app = api::App { store, outcomes: settings.outcomes(), documentation: settings.documentation.clone() };
+    let app = api::App {
+        store,
+        outcomes: settings.outcomes(),
+        documentation: settings.documentation.clone(),
+        told: settings.messages.clone(),
+    };
     let app = Arc::new(app);
     api::router(app.clone(), settings, tokens).merge(pages::router(app, tokens))
 }

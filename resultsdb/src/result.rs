@@ -22,6 +22,8 @@ pub struct NewResult {
     pub received: Time,
     /// The term of an idempotency key: posted again under it, the result is the one that is there already.
     pub key: Option<Uuid>,
+    /// What links to this store begin with, where the bus is to be told of the result; none: it is not told.
+    pub told_at: Option<String>,
 }
 
 /// The testcase of a new result.

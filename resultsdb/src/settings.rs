@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::messages::Messages;
+
 /// How a results store is run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -17,6 +19,8 @@ pub struct Settings {
     pub public_read: bool,
     /// Outcomes besides PASSED, INFO, FAILED and NEEDS_INSPECTION.
     pub additional_outcomes: Vec<String>,
+    /// The bus that is told of results; without it none is.
+    pub messages: Option<Messages>,
     /// Where the landing page sends people who want to know more.
     pub documentation: String,
 }
@@ -43,12 +47,18 @@ impl Default for Settings {
             write_access: WriteAccess::Token,
             public_read: true,
             additional_outcomes: ["QUEUED", "RUNNING", "ERROR"].map(String::from).to_vec(),
+            messages: None,
             documentation: "https://docs.resultsdb20.apiary.io/".into(),
         }
     }
 }
 
 impl Settings {
+    /// What is wrong with these settings, if anything is.
+    pub fn check(&self) -> Result<(), String> {
+        self.messages.as_ref().map_or(Ok(()), Messages::check)
+    }
+
     /// Every outcome that a result may have, in upper case, each once.
     pub fn outcomes(&self) -> Vec<String> {
         let mut outcomes: Vec<String> = OUTCOMES.map(String::from).to_vec();

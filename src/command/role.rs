@@ -184,10 +184,16 @@ impl Resultsdb {
         let _service = Service::begin(stages.graceful.clone());
         let listener = up::bind(settings.resultsdb.listen).await?;
         let (store, router) = up::resultsdb(&settings.resultsdb, &tokens).await?;
+        let router = router.merge(::resultsdb::health(store.clone(), &tokens));
         let router = router.merge(net::page::assets()).fallback(net::page::not_found);
+        let stop = CancellationToken::new();
+        let telling = up::telling(&settings.resultsdb, &store, stop.clone());
         net::life::ready();
         tracing::info!(listen = %settings.resultsdb.listen, "the results store serves at {}", settings.resultsdb.listen);
-        net::serve(listener, ::resultsdb::behind_proxy(router), stages.graceful).await?;
+        let served = net::serve(listener, ::resultsdb::behind_proxy(router), stages.graceful).await;
+        stop.cancel();
+        telling.await.context("what tells the bus of results panicked")?;
+        served?;
         store.close().await;
         Ok(Exit::Reached)
     }

@@ -50,8 +50,19 @@ pub async fn master(settings: &::master::Settings, live: &Live, tokens: Tokens) 
 /// Opens a results store and makes its routes.
 pub async fn resultsdb(settings: &::resultsdb::Settings, tokens: &Tokens) -> anyhow::Result<(Store, Router)> {
     let database = settings.database.as_deref().context("[resultsdb] database is not set")?;
+    settings.check().map_err(anyhow::Error::msg)?;
     let store = Store::open(database).await.context("cannot open the results store")?;
     Ok((store.clone(), ::resultsdb::router(store, settings, tokens)))
+}
+
+/// Tells the bus of results, where the settings say so, until `stop`.
+pub fn telling(settings: &::resultsdb::Settings, store: &Store, stop: CancellationToken) -> JoinHandle<()> {
+    let (messages, store) = (settings.messages.clone(), store.clone());
+    tokio::spawn(async move {
+        if let Some(messages) = messages {
+            ::resultsdb::tell(store, messages, stop).await;
+        }
+    })
 }
 
 /// Gives the results store a place where nobody named one.
@@ -63,6 +74,7 @@ pub fn settle_resultsdb(settings: &mut ::resultsdb::Settings, file: &Path) {
 pub struct Running {
     serving: JoinHandle<std::io::Result<()>>,
     duties: JoinHandle<()>,
+    telling: JoinHandle<()>,
     trigger: JoinHandle<anyhow::Result<()>>,
     worker: JoinHandle<anyhow::Result<()>>,
     stop_trigger: CancellationToken,
@@ -93,6 +105,7 @@ impl Running {
         let (stop_serving, stop_duties) = (CancellationToken::new(), CancellationToken::new());
         let serving = tokio::spawn(net::serve(listener, router, stop_serving.clone()));
         let duties = tokio::spawn(master.duties(stop_duties.clone()));
+        let telling = telling(&settings.resultsdb, &results, stop_serving.clone());
 
         let (stop_trigger, stop_worker) = (CancellationToken::new(), worker::Stop::default());
         let trigger = tokio::spawn(trigger::run(
@@ -108,6 +121,7 @@ impl Running {
         Ok(Running {
             serving,
             duties,
+            telling,
             trigger,
             worker,
             stop_trigger,
@@ -167,6 +181,9 @@ impl Running {
         self.stop_serving.cancel();
         if !self.serving.is_finished() {
             (&mut self.serving).await.context("the listener panicked")?.context("the listener failed")?;
+        }
+        if (&mut self.telling).await.is_err() {
+            tracing::error!("what tells the bus of results panicked");
         }
         self.master.store().close().await;
         self.results.close().await;

@@ -55,6 +55,17 @@ impl Address {
         Address { root, path: uri.path().to_owned(), query: uri.query().unwrap_or_default().to_owned() }
     }
 
+    /// The address of no request, below what links begin with.
+    pub fn at(root: &str) -> Address {
+        let root = root.trim_end_matches('/').to_owned();
+        Address { root, path: String::new(), query: String::new() }
+    }
+
+    /// What links begin with: scheme, host and path prefix.
+    pub fn root(&self) -> &str {
+        &self.root
+    }
+
     /// The link to a path of the API.
     pub fn of(&self, path: &str) -> String {
         format!("{}{BASE}{path}", self.root)

@@ -11,6 +11,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
+use super::address::Address;
 use super::body::Object;
 use super::fault::{ApiError, Fault, is_unavailable, log};
 use super::results::LONGEST_KEY;
@@ -22,7 +23,7 @@ use crate::{identity, term};
 /// How many results share a transaction.
 const SLICE: usize = 500;
 
-pub async fn create(State(app): State<Arc<App>>, Object(body): Object) -> Result<Response, ApiError> {
+pub async fn create(State(app): State<Arc<App>>, address: Address, Object(body): Object) -> Result<Response, ApiError> {
     let results = match body.get("results") {
         Some(Json::List(results)) => results,
         Some(other) => {
@@ -39,7 +40,8 @@ pub async fn create(State(app): State<Arc<App>>, Object(body): Object) -> Result
     let mut answers: Vec<Option<String>> = Vec::with_capacity(results.len());
     for result in results {
         match read(&app, result) {
-            Ok(result) => {
+            Ok(mut result) => {
+                result.told_at = app.told_at(&address);
                 good.push(result);
                 answers.push(None);
             }

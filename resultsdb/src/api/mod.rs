@@ -23,12 +23,14 @@ use axum::routing::{MethodFilter, MethodRouter, any, get, on, post};
 use model::Role;
 use net::{Tokens, guard};
 
+use crate::messages::Messages;
 use crate::store::Store;
 use crate::{Settings, WriteAccess};
 
 pub use address::{Address, prefix};
 pub use fault::{ApiError, log};
 pub use query::{Listing, Parameters};
+pub use render::result as result_json;
 
 /// What the handlers share.
 pub struct App {
@@ -36,6 +38,20 @@ pub struct App {
     /// Every outcome that a result may have.
     pub outcomes: Vec<String>,
     pub documentation: String,
+    /// The bus that is told of results, if one is.
+    pub told: Option<Messages>,
+}
+
+impl App {
+    /// What a new result's message says of where this store is, if there is to be one.
+    fn told_at(&self, address: &Address) -> Option<String> {
+        let to = self.told.as_ref()?;
+        Some(
+            to.public_url
+                .as_ref()
+                .map_or_else(|| address.root().to_owned(), |url| Address::at(url.as_str()).root().to_owned()),
+        )
+    }
 }
 
 /// The routes below `/api/v2.0`.

@@ -261,6 +261,7 @@ pub fn result(
         submit_time: reader.submit_time(now),
         received: now,
         key: None,
+        told_at: None,
     };
     let result = reader.done(result)?;
     let colons: HashSet<&String> = result.data.keys().filter(|key| key.contains(':')).collect();

@@ -23,6 +23,7 @@ pub async fn create(
     Object(body): Object,
 ) -> Result<Response, ApiError> {
     let mut result = posted::result(&body, &app.outcomes, net::clock::now(), identity::new_group)?;
+    result.told_at = app.told_at(&address);
     if let Some(key) = headers.get("idempotency-key") {
         let key = key.to_str().ok().map(str::trim).filter(|k| (1..=LONGEST_KEY).contains(&k.len()));
         let refusal =

@@ -92,6 +92,9 @@ impl Inner {
                 Db::Pg(pool) => super::append_pg::append(pool, &batch).await?,
                 Db::Lite { write, .. } => super::append_lite::append(write, &batch).await?,
             };
+            if batch.results.iter().any(|row| row.new.told_at.is_some()) {
+                self.untold.notify_one();
+            }
             locked(&self.known.stored).add(batch.terms.keys().copied());
             for row in rows {
                 let nth = usize::try_from(row.nth).unwrap_or(usize::MAX);

@@ -107,6 +107,18 @@ pub(super) async fn append(pool: &SqlitePool, batch: &Batch<'_>) -> db::Result<V
         .execute(&mut *tx)
         .await?;
     }
+    let told: Vec<Value> =
+        (batch.results.iter().enumerate()).filter_map(|(nth, r)| Some(json!([r.new.told_at.as_ref()?, nth]))).collect();
+    if !told.is_empty() {
+        sqlx::query(
+            "INSERT INTO messages (result, root)
+             SELECT r.id, j.value ->> 0 FROM json_each($1) j JOIN results r ON r.id = $2 + 1 + (j.value ->> 1)",
+        )
+        .bind(Value::from(told).to_string())
+        .bind(base)
+        .execute(&mut *tx)
+        .await?;
+    }
     let facts: Vec<Value> = batch.facts.iter().map(|(term, nth)| json!([hex(*term), nth])).collect();
     sqlx::query(
         "INSERT INTO facts (term, submit_time, result, testcase)

@@ -48,8 +48,8 @@ term_written AS (
 numbered AS MATERIALIZED (
     SELECT nextval(pg_get_serial_sequence('results', 'id')) AS id, g.*
     FROM (SELECT * FROM unnest($17::uuid[], $18::text[], $19::bigint[], $20::text[], $21::text[], $22::text[],
-                               $23::text[], $24::uuid[]) WITH ORDINALITY
-              AS g(hash, outcome, submit_time, note, ref_url, data, groups, key, nth) ORDER BY nth) g),
+                               $23::text[], $24::uuid[], $28::text[]) WITH ORDINALITY
+              AS g(hash, outcome, submit_time, note, ref_url, data, groups, key, told_at, nth) ORDER BY nth) g),
 key_written AS (
     INSERT INTO idempotency_keys (key, result, made_at)
     SELECT key, id, $27 FROM numbered WHERE key IS NOT NULL ORDER BY key
@@ -60,6 +60,8 @@ fresh AS MATERIALIZED (
 result_written AS (
     INSERT INTO results (id, testcase, outcome, submit_time, note, ref_url, data, groups)
     SELECT id, testcase, outcome, submit_time, note, ref_url, data, groups FROM fresh ORDER BY id),
+told AS (
+    INSERT INTO messages (result, root) SELECT id, told_at FROM fresh WHERE told_at IS NOT NULL ORDER BY id),
 fact_written AS (
     INSERT INTO facts (term, submit_time, result, testcase)
     SELECT f.term, n.submit_time, n.id, n.testcase
@@ -99,6 +101,7 @@ pub(super) async fn append(pool: &PgPool, batch: &Batch<'_>) -> db::Result<Vec<W
         .bind(results.iter().map(|r| r.new.key).collect::<Vec<_>>())
         .bind(batch.facts.iter().map(|(term, _)| *term).collect::<Vec<_>>())
         .bind(batch.facts.iter().map(|(_, nth)| *nth).collect::<Vec<_>>())
-        .bind(batch.made_at);
+        .bind(batch.made_at)
+        .bind(results.iter().map(|r| r.new.told_at.as_deref()).collect::<Vec<_>>());
     Ok(query.fetch_all(pool).await?)
 }

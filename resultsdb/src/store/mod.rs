@@ -10,6 +10,7 @@ mod filter;
 mod groups;
 mod latest;
 mod listing;
+mod messages;
 mod sql;
 mod testcases;
 
@@ -17,14 +18,17 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use db::{Coalesce, Db, Migrations};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub use append::Appended;
 pub use filter::{Filter, Names, Page, Range, Wanted};
 pub use groups::GroupFilter;
 pub use latest::Latest;
+pub use messages::{Backlog, Untold};
 
 use crate::result::{NewResult, StoredResult};
+use messages::Telling;
 use sql::Sql;
 
 static POSTGRES: sqlx::migrate::Migrator = sqlx::migrate!("migrations/postgres");
@@ -51,6 +55,9 @@ pub struct Store {
 struct Inner {
     db: Db,
     known: Arc<Known>,
+    /// Rung when a result has been stored that the bus is to be told of.
+    untold: Arc<Notify>,
+    telling: Arc<Telling>,
 }
 
 /// What is true of the database for good, so that it need not be asked again.
@@ -85,7 +92,7 @@ impl Store {
     /// Opens `postgres://…` or `sqlite:PATH` and brings its schema up to date.
     pub async fn open(url: &str) -> db::Result<Store> {
         let db = db::open(url, CONNECTIONS, Migrations { postgres: &POSTGRES, sqlite: &SQLITE }).await?;
-        let inner = Inner { db, known: Arc::default() };
+        let inner = Inner { db, known: Arc::default(), untold: Arc::default(), telling: Arc::default() };
         let writer = inner.clone();
         let posts = Coalesce::new(BATCH, move |batch| {
             let writer = writer.clone();

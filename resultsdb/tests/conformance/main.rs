@@ -5,6 +5,7 @@ mod data;
 mod groups;
 mod latest;
 mod listing;
+mod messages;
 mod pages;
 mod patterns;
 mod posting;

@@ -68,10 +68,14 @@ impl Server {
 
     /// Another router over the same store.
     pub fn router(store: &Store, write_access: WriteAccess, public_read: bool) -> Router {
-        let settings = Settings { write_access, ..Settings::default() };
+        Server::router_of(store, &Settings { write_access, ..Settings::default() }, public_read)
+    }
+
+    /// Another router over the same store, with these settings.
+    pub fn router_of(store: &Store, settings: &Settings, public_read: bool) -> Router {
         let grant = |role| Grant { name: "t".into(), role, expires: None };
         let tokens = [(Secret::new("submit"), grant(Role::Submitter)), (Secret::new("read"), grant(Role::Reader))];
-        resultsdb::behind_proxy(resultsdb::router(store.clone(), &settings, &Tokens::fixed(tokens, public_read)))
+        resultsdb::behind_proxy(resultsdb::router(store.clone(), settings, &Tokens::fixed(tokens, public_read)))
     }
 
     pub async fn send(&self, request: Request<Body>) -> Answer {
