@@ -37,6 +37,7 @@ impl Ran {
             End::Exited { .. } => report.findings,
             End::Signalled { .. }
             | End::TimedOut { .. }
+            | End::OverLimit { .. }
             | End::Cancelled
             | End::HandedBack
             | End::Lost
