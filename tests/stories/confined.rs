@@ -7,7 +7,9 @@ use crate::kit::{Story, until};
 
 const TASKS: &str = r#"
 tasks:
-  hog: { run: [python3, -c, "x = b'x' * (1 << 30)"], limits: { memory: 64MiB, processes: 64 } }
+  hog:
+    run: [sh, -c, 'echo begun >$TASKOTRON_ARTIFACTS/begun; exec python3 -c "x = bytes(1) * (1 << 30)"']
+    limits: { memory: 64MiB, processes: 64 }
   trusted: { run: ["true"], sandbox: none }
 "#;
 
@@ -32,6 +34,7 @@ fn a_job_over_its_limit_is_an_error_and_one_that_nobody_can_bound_waits_and_says
     let id = hog["id"].as_str().expect("an id");
     let shown = site.taskotron(&["job", "show", id]).out;
     assert!(shown.contains("went over its limit of memory") && shown.contains("memory: 64MiB, by cgroup v"), "{shown}");
+    assert!(site.taskotron(&["job", "artifacts", id]).out.contains("artifacts/begun"), "what it left is kept");
     let detail = site.get(&format!("/api/v1/jobs/{id}"));
     let enforced = &detail["attempts_made"][0]["enforced"];
     assert!(enforced["sandbox"].as_str().is_some_and(|how| how != "none"), "{enforced}");
