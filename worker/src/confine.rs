@@ -261,12 +261,12 @@ impl Cell {
             Sandbox::Landlock => {
                 let rules = means.rules.as_ref().ok_or(io::ErrorKind::Unsupported)?;
                 how = format!("landlock (ABI {})", rules.abi);
-                // Secrets lie in memory that all can see, where a job that has some of its own would not find them.
-                if secrets.is_none() {
-                    self.cage.spaces.mounts = self.spaces()?.map(|spaces| spaces.mounts.try_clone()).transpose()?;
-                    for folder in means.private.iter().flatten() {
+                if let Some(spaces) = self.spaces(secrets)? {
+                    let mounts = spaces.mounts.try_clone()?;
+                    for folder in spaces.folders() {
                         how += &format!(", {folder} of its own");
                     }
+                    self.cage.spaces.mounts = Some(mounts);
                 }
                 let tcp = networked || means.private.is_some();
                 if !tcp && rules.abi >= 4 {
@@ -287,7 +287,7 @@ impl Cell {
             Sandbox::None => network == Some(false),
             Sandbox::Bubblewrap => false,
         };
-        if apart && let Some(spaces) = self.spaces()? {
+        if apart && let Some(spaces) = self.spaces(secrets)? {
             let network = spaces.network.try_clone()?;
             self.cage.spaces.network = Some(network);
             without_network = Some("none but its loopback, by a namespace");
@@ -306,12 +306,14 @@ impl Cell {
         Ok(())
     }
 
-    /// Its namespaces, where it can have some.
-    fn spaces(&mut self) -> io::Result<Option<&Namespaces>> {
-        if self.slot.spaces.is_none()
-            && let Some(private) = &self.means.private
-        {
-            self.slot.spaces = Some(Namespaces::make(private)?);
+    /// Its namespaces, where it can have some. The folder that its secrets lie in is none of its own, or it would not
+    /// find them.
+    fn spaces(&mut self, secrets: Option<&Path>) -> io::Result<Option<&Namespaces>> {
+        let Some(private) = &self.means.private else { return Ok(None) };
+        let hides = |folder: &&str| secrets.is_some_and(|secrets| secrets.starts_with(folder));
+        let private: Vec<&str> = private.iter().copied().filter(|folder| !hides(folder)).collect();
+        if self.slot.spaces.as_ref().is_none_or(|spaces| spaces.folders() != private) {
+            self.slot.spaces = Some(Namespaces::make(&private)?);
         }
         Ok(self.slot.spaces.as_ref())
     }
@@ -335,10 +337,11 @@ impl Cell {
         self.slot.group.as_ref().map_or(Ok(()), Group::end)
     }
 
-    /// A limit that the job went over; to look takes as long as its workspace is large.
+    /// A limit that the job met; to look takes as long as its workspace is large. A file stops growing at exactly the
+    /// limit of the disk, so that to have reached it is to be over it.
     pub fn over(&self) -> Option<Bound> {
         let together = self.slot.group.as_ref().and_then(Group::over);
-        together.or_else(|| (usage::of(&self.folder, self.disk) > self.disk).then_some(Bound::Disk))
+        together.or_else(|| (usage::of(&self.folder, self.disk) >= self.disk).then_some(Bound::Disk))
     }
 }
 

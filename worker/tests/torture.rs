@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use kit::{Master, Rig, lease_with, until};
-use model::lease::{Lease, Report};
+use model::lease::{Lease, Report, ResultFormat};
 use model::{Bound, End, Outcome, Quota, Sandbox, Span};
 
 /// How many rows may be left out for want of something in the kernel.
@@ -77,6 +77,8 @@ const FLOOD: fn(&mut Lease) = |l| {
     SHORT(l);
     SHORT_LOG(l);
 };
+const JUNIT: fn(&mut Lease) = |l| l.task.results = vec![ResultFormat::Junit(vec!["r.xml".to_owned()])];
+const TAP: fn(&mut Lease) = |l| l.task.results = vec![ResultFormat::Tap(vec!["r.tap".to_owned()])];
 const BUBBLEWRAP: fn(&mut Lease) = |l| l.task.bounds.sandbox = Some(Sandbox::Bubblewrap);
 
 const EXITED: fn(&Seen) = |seen| seen.ends(End::Exited { code: 0 });
@@ -125,6 +127,13 @@ while True: threading.Thread(target=time.sleep, args=(1e5,)).start()' ; sleep $M
             "disk filler, by many files",
             &[],
             "i=0; while [ $i -lt 40 ]; do dd if=/dev/zero of=$i bs=1M count=1; i=$((i + 1)); done; sleep $MARK",
+            DISK,
+            OVER_DISK,
+        ),
+        row(
+            "a shell that goes on where its disk was full",
+            &[],
+            "dd if=/dev/zero of=big bs=1M count=64; echo on; exit 3",
             DISK,
             OVER_DISK,
         ),
@@ -234,6 +243,49 @@ print(\"results: *a39\")' >$TASKOTRON_RESULTS",
         row("results that are a pipe", &[], "mkfifo $TASKOTRON_RESULTS", NONE, ERRS),
         row("results that are a folder", &[], "mkdir $TASKOTRON_RESULTS", NONE, ERRS),
         row("results that lead elsewhere", &[], "ln -s /etc/passwd $TASKOTRON_RESULTS", NONE, ERRS),
+        row(
+            "XML bomb",
+            &[],
+            "python3 -c 'print(\"<!DOCTYPE x [<!ENTITY e0 \\\"ha\\\">\")
+for n in range(1, 40): print(f\"<!ENTITY e{n} \\\"&e{n - 1};&e{n - 1};\\\">\")
+print(\"]><testsuite><testcase name=\\\"&e39;\\\">&e39;</testcase></testsuite>\")' >r.xml",
+            JUNIT,
+            ERRS,
+        ),
+        row(
+            "XML without an end to its depth",
+            &[],
+            "yes '<testsuite>' | head -n 1000000 >r.xml",
+            JUNIT,
+            ERRS,
+        ),
+        row("XML of 500 MB", &[], "echo '<testsuite>' >r.xml; truncate -s 500M r.xml", JUNIT, ERRS),
+        row(
+            "XML that includes files of others",
+            &[],
+            "echo \"<!DOCTYPE x [<!ENTITY e SYSTEM 'file://$OUTSIDE/secret'>]><testsuite><testcase name='&e;'/></testsuite>\" >r.xml",
+            JUNIT,
+            ERRS,
+        ),
+        row(
+            "a plan of more tests than there can be",
+            &[],
+            "printf 'TAP version 14\\n1..99999999999999999999\\nok 1\\n' >r.tap",
+            TAP,
+            ERRS,
+        ),
+        row("a million tests", &[], "seq -f 'ok %.0f' 1000000 >r.tap; echo 1..1000000 >>r.tap", TAP, ERRS),
+        row(
+            "artifacts that lead elsewhere by links and patterns",
+            &[],
+            "ln -s $OUTSIDE out; ln -s $OUTSIDE/secret file; mkfifo pipe",
+            |l| l.task.artifacts = ["out/**", "file", "pipe", "../**", "/etc/passwd"].map(str::to_owned).to_vec(),
+            |seen| {
+                EXITED(seen);
+                let note = seen.report.note.as_deref().unwrap_or_default();
+                assert!(note.contains("file (is a link)"), "{}: {note}", seen.name);
+            },
+        ),
         row("artifact that leads elsewhere", &[], "ln -s $OUTSIDE/kept $TASKOTRON_ARTIFACTS/kept", NONE, EXITED),
         row(
             "artifact above its folder",

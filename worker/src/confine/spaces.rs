@@ -28,6 +28,7 @@ const HIDDEN: &str = "/etc/taskotron";
 pub struct Namespaces {
     pub mounts: OwnedFd,
     pub network: OwnedFd,
+    folders: Vec<&'static str>,
     own: Vec<File>,
 }
 
@@ -57,16 +58,23 @@ impl Namespaces {
             let place = |folder: &&str| {
                 OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(folder)
             };
+            let own = private.iter().map(place).collect::<io::Result<_>>()?;
             Ok(Namespaces {
                 mounts: File::open("/proc/thread-self/ns/mnt")?.into(),
                 network: File::open("/proc/thread-self/ns/net")?.into(),
-                own: private.iter().map(place).collect::<io::Result<_>>()?,
+                folders: private,
+                own,
             })
         })?;
         made.join().unwrap_or_else(|_| Err(io::Error::other("the thread that makes namespaces has ended")))
     }
 
-    /// The folders that a job in them has for itself.
+    /// What the folders are called that a job in them has for itself.
+    pub fn folders(&self) -> &[&'static str] {
+        &self.folders
+    }
+
+    /// These folders.
     pub fn own(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.own.iter().map(AsFd::as_fd)
     }
