@@ -10,6 +10,8 @@ use crate::json;
 /// A result to be stored; everything in it has been checked.
 #[derive(Clone, Debug)]
 pub struct NewResult {
+    /// The id that it has had elsewhere; none: it gets the next.
+    pub id: Option<i64>,
     pub outcome: String,
     pub testcase: NewTestcase,
     /// Each uuid once.

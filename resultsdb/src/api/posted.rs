@@ -243,8 +243,8 @@ impl<'b> Reader<'b> {
     }
 }
 
-/// A result to be stored, from the members of `POST /results`. `made_up` gives uuids to groups without one.
-pub fn result(
+/// The members of `POST /results`, each for itself. `made_up` gives uuids to groups without one.
+pub fn members(
     body: &Json,
     vocabulary: &[String],
     now: Time,
@@ -252,6 +252,7 @@ pub fn result(
 ) -> Result<NewResult, ApiError> {
     let mut reader = Reader::new(body);
     let result = NewResult {
+        id: None,
         outcome: reader.outcome(vocabulary),
         testcase: reader.testcase(),
         groups: reader.groups(&mut made_up),
@@ -263,7 +264,17 @@ pub fn result(
         key: None,
         told_at: None,
     };
-    let result = reader.done(result)?;
+    reader.done(result)
+}
+
+/// A result to be stored, from the members of `POST /results`.
+pub fn result(
+    body: &Json,
+    vocabulary: &[String],
+    now: Time,
+    made_up: impl FnMut() -> Uuid,
+) -> Result<NewResult, ApiError> {
+    let result = members(body, vocabulary, now, made_up)?;
     let colons: HashSet<&String> = result.data.keys().filter(|key| key.contains(':')).collect();
     if !colons.is_empty() {
         // In the order of the request.

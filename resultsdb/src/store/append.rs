@@ -72,7 +72,7 @@ impl Inner {
         }
     }
 
-    async fn write(&self, all: &[&NewResult]) -> db::Result<Vec<Appended>> {
+    pub(super) async fn write(&self, all: &[&NewResult]) -> db::Result<Vec<Appended>> {
         // What is known under its key is left out altogether: it must not even touch a testcase again.
         let keys: Vec<Uuid> = all.iter().filter_map(|r| r.key).collect();
         let mut ids = self.keyed(&keys).await?;

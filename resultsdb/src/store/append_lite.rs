@@ -37,10 +37,10 @@ INSERT INTO terms (id, key, value, place)
 SELECT unhex(j.value ->> 0), j.value ->> 1, j.value ->> 2, j.value ->> 3 FROM json_each($1) j
 WHERE true ON CONFLICT (id) DO NOTHING";
 
-/// Ids go on from the greatest that there ever was. A key that another process has used meanwhile is left out.
+/// A key that another process has used meanwhile is left out.
 const RESULTS: &str = "
 INSERT INTO results (id, testcase, outcome, submit_time, note, ref_url, data, groups)
-SELECT $2 + 1 + j.key,
+SELECT j.value ->> 'id',
        (SELECT t.id FROM testcases t WHERE t.hash = unhex(j.value ->> 'testcase')),
        j.value ->> 'outcome', j.value ->> 'submit_time', j.value ->> 'note', j.value ->> 'ref_url',
        j.value ->> 'data', j.value ->> 'groups'
@@ -53,6 +53,9 @@ pub(super) async fn append(pool: &SqlitePool, batch: &Batch<'_>) -> db::Result<V
     let base: i64 = sqlx::query_scalar("SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'results'), 0)")
         .fetch_one(&mut *tx)
         .await?;
+    // There is one writer, so ids can be given here. They go on from the greatest that there ever was.
+    let ids: Vec<i64> = (base + 1..).zip(&batch.results).map(|(next, row)| row.new.id.unwrap_or(next)).collect();
+    let id = |nth: i64| usize::try_from(nth).ok().and_then(|nth| ids.get(nth));
 
     let cases: Vec<Value> = (batch.testcases.iter())
         .map(|(hash, c)| {
@@ -84,56 +87,53 @@ pub(super) async fn append(pool: &SqlitePool, batch: &Batch<'_>) -> db::Result<V
         sqlx::query(TERMS).bind(Value::from(terms).to_string()).execute(&mut *tx).await?;
     }
 
-    let results: Vec<Value> = (batch.results.iter())
-        .map(|r| {
-            json!({"testcase": hex(r.testcase), "outcome": r.new.outcome, "submit_time": r.new.submit_time.0,
+    let results: Vec<Value> = (batch.results.iter().zip(&ids))
+        .map(|(r, id)| {
+            json!({"id": id, "testcase": hex(r.testcase), "outcome": r.new.outcome, "submit_time": r.new.submit_time.0,
                    "note": r.new.note, "ref_url": r.new.ref_url, "data": r.data, "groups": r.groups,
                    "key": r.new.key.map(hex)})
         })
         .collect();
-    sqlx::query(RESULTS).bind(Value::from(results).to_string()).bind(base).execute(&mut *tx).await?;
+    sqlx::query(RESULTS).bind(Value::from(results).to_string()).execute(&mut *tx).await?;
 
     let keys: Vec<Value> =
-        (batch.results.iter().enumerate()).filter_map(|(nth, r)| Some(json!([hex(r.new.key?), nth]))).collect();
+        (batch.results.iter().zip(&ids)).filter_map(|(r, id)| Some(json!([hex(r.new.key?), id]))).collect();
     if !keys.is_empty() {
         sqlx::query(
             "INSERT INTO idempotency_keys (key, result, made_at)
-             SELECT unhex(j.value ->> 0), r.id, $3 FROM json_each($1) j JOIN results r ON r.id = $2 + 1 + (j.value ->> 1)
+             SELECT unhex(j.value ->> 0), r.id, $2 FROM json_each($1) j JOIN results r ON r.id = j.value ->> 1
              WHERE true ON CONFLICT (key) DO NOTHING",
         )
         .bind(Value::from(keys).to_string())
-        .bind(base)
         .bind(batch.made_at)
         .execute(&mut *tx)
         .await?;
     }
     let told: Vec<Value> =
-        (batch.results.iter().enumerate()).filter_map(|(nth, r)| Some(json!([r.new.told_at.as_ref()?, nth]))).collect();
+        (batch.results.iter().zip(&ids)).filter_map(|(r, id)| Some(json!([r.new.told_at.as_ref()?, id]))).collect();
     if !told.is_empty() {
         sqlx::query(
             "INSERT INTO messages (result, root)
-             SELECT r.id, j.value ->> 0 FROM json_each($1) j JOIN results r ON r.id = $2 + 1 + (j.value ->> 1)",
+             SELECT r.id, j.value ->> 0 FROM json_each($1) j JOIN results r ON r.id = j.value ->> 1",
         )
         .bind(Value::from(told).to_string())
-        .bind(base)
         .execute(&mut *tx)
         .await?;
     }
-    let facts: Vec<Value> = batch.facts.iter().map(|(term, nth)| json!([hex(*term), nth])).collect();
+    let facts: Vec<Value> = batch.facts.iter().map(|(term, nth)| json!([hex(*term), id(*nth)])).collect();
     sqlx::query(
         "INSERT INTO facts (term, submit_time, result, testcase)
          SELECT unhex(j.value ->> 0), r.submit_time, r.id, r.testcase
-         FROM json_each($1) j JOIN results r ON r.id = $2 + 1 + (j.value ->> 1)",
+         FROM json_each($1) j JOIN results r ON r.id = j.value ->> 1",
     )
     .bind(Value::from(facts).to_string())
-    .bind(base)
     .execute(&mut *tx)
     .await?;
     let written = sqlx::query_as(
-        "SELECT r.id - 1 - $1 AS nth, r.id, t.ref_url AS testcase_ref_url
-         FROM results r JOIN testcases t ON t.id = r.testcase WHERE r.id > $1",
+        "SELECT j.key AS nth, r.id, t.ref_url AS testcase_ref_url
+         FROM json_each($1) j JOIN results r ON r.id = j.value JOIN testcases t ON t.id = r.testcase",
     )
-    .bind(base)
+    .bind(json!(ids).to_string())
     .fetch_all(&mut *tx)
     .await?;
     tx.commit().await?;

@@ -46,10 +46,11 @@ term_written AS (
     SELECT * FROM unnest($13::uuid[], $14::text[], $15::text[], $16::text[])
     ON CONFLICT (id) DO NOTHING),
 numbered AS MATERIALIZED (
-    SELECT nextval(pg_get_serial_sequence('results', 'id')) AS id, g.*
+    SELECT COALESCE(g.given, nextval(pg_get_serial_sequence('results', 'id'))) AS id, g.*
     FROM (SELECT * FROM unnest($17::uuid[], $18::text[], $19::bigint[], $20::text[], $21::text[], $22::text[],
-                               $23::text[], $24::uuid[], $28::text[]) WITH ORDINALITY
-              AS g(hash, outcome, submit_time, note, ref_url, data, groups, key, told_at, nth) ORDER BY nth) g),
+                               $23::text[], $24::uuid[], $28::text[], $29::bigint[]) WITH ORDINALITY
+              AS g(hash, outcome, submit_time, note, ref_url, data, groups, key, told_at, given, nth)
+          ORDER BY nth) g),
 key_written AS (
     INSERT INTO idempotency_keys (key, result, made_at)
     SELECT key, id, $27 FROM numbered WHERE key IS NOT NULL ORDER BY key
@@ -102,6 +103,7 @@ pub(super) async fn append(pool: &PgPool, batch: &Batch<'_>) -> db::Result<Vec<W
         .bind(batch.facts.iter().map(|(term, _)| *term).collect::<Vec<_>>())
         .bind(batch.facts.iter().map(|(_, nth)| *nth).collect::<Vec<_>>())
         .bind(batch.made_at)
-        .bind(results.iter().map(|r| r.new.told_at.as_deref()).collect::<Vec<_>>());
+        .bind(results.iter().map(|r| r.new.told_at.as_deref()).collect::<Vec<_>>())
+        .bind(results.iter().map(|r| r.new.id).collect::<Vec<_>>());
     Ok(query.fetch_all(pool).await?)
 }
