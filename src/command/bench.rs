@@ -9,7 +9,6 @@ mod dispatch;
 mod engine;
 mod figure;
 mod intake;
-mod isolation;
 mod limit;
 mod load;
 mod memory;

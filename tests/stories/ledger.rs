@@ -29,11 +29,10 @@ pub fn write_tasks(story: &Story) {
     fs::set_permissions(report, fs::Permissions::from_mode(0o755)).expect("it is ours");
 }
 
-/// The lines of a worker's settings that the tasks need; they write outside of their workspaces.
+/// The line of a worker's settings that the tasks need.
 pub fn environment(story: &Story, who: &str) -> String {
     let (ledger, report) = (story.path("ledger"), story.path("report"));
-    let environment = format!("environment = {{ WHO = {who:?}, LEDGER = {ledger:?}, REPORT = {report:?} }}");
-    format!("{environment}\nwritable = [{:?}]\n", story.folder())
+    format!("environment = {{ WHO = {who:?}, LEDGER = {ledger:?}, REPORT = {report:?} }}\n")
 }
 
 /// Proves that each of these jobs has passed, by its last attempt, and that whatever ran was one of the attempts that

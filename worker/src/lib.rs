@@ -14,7 +14,6 @@ mod artifacts;
 mod attempt;
 mod boot;
 mod claim;
-mod confine;
 mod environment;
 mod figures;
 mod groups;

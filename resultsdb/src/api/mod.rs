@@ -3,6 +3,7 @@
 mod address;
 mod batch;
 mod body;
+mod export;
 mod fault;
 mod groups;
 mod landing;
@@ -68,6 +69,11 @@ pub fn router(app: Arc<App>, settings: &Settings, tokens: &Tokens) -> Router {
         .route("/api/v2.0/groups/{uuid}/results", read(groups::results))
         .route("/api/v2.0/testcases", get(testcases::list))
         .route("/api/v2.0/testcases/{*name}", read(testcases::show));
+    // ResultsDB has no such addresses; what they answer is streamed, and so has no tag.
+    let exports = Router::new()
+        .route("/api/v2.0/export/results", read(export::results))
+        .route("/api/v2.0/export/testcases", read(export::testcases))
+        .route("/api/v2.0/export/groups", read(export::groups));
     let writes = Router::new()
         .route("/api/v2.0/results", post(results::create))
         .route("/api/v2.0/groups", post(groups::create))
@@ -86,6 +92,7 @@ pub fn router(app: Arc<App>, settings: &Settings, tokens: &Tokens) -> Router {
     };
     Router::new()
         .merge(guard(reads, tokens, Role::Reader))
+        .merge(guard(exports, tokens, Role::Reader))
         .merge(writes)
         .merge(others)
         .layer(DefaultBodyLimit::max(body::LARGEST))

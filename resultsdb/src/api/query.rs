@@ -39,6 +39,13 @@ impl Parameters {
         self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
     }
 
+    /// Takes a parameter out that the listings do not know, for its first value; an empty one counts as none.
+    pub fn take(&mut self, name: &str) -> Option<String> {
+        let value = self.first(name).map(String::from);
+        self.0.retain(|(n, _)| n != name);
+        value
+    }
+
     /// All of them, in their order.
     pub fn pairs(&self) -> &[(String, String)] {
         &self.0

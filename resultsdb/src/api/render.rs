@@ -1,5 +1,6 @@
 //! Answers: compact JSON in ASCII, members sorted by name, one newline at the end.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use axum::http::{HeaderValue, StatusCode, header};
@@ -8,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use super::address::Address;
 use crate::json::{optional, text};
 use crate::moment;
-use crate::result::{Group, StoredResult, Testcase};
+use crate::result::{Group, NewGroup, StoredResult, Testcase};
 
 /// An answer of this JSON text.
 pub fn json(status: StatusCode, mut body: String) -> Response {
@@ -60,6 +61,50 @@ pub fn group(group: &Group, address: &Address, out: &mut String) {
     out.push_str(",\"results\":");
     text(&address.of_query("/results?groups=", &group.uuid), out);
     write!(out, ",\"results_count\":{},\"uuid\":", group.results_count).expect("writing to a String cannot fail");
+    text(&group.uuid, out);
+    out.push('}');
+}
+
+/// A result with its groups whole and without links, as a line of an export.
+pub fn whole_result(result: &StoredResult, groups: &HashMap<String, NewGroup>, out: &mut String) {
+    out.push_str("{\"data\":");
+    out.push_str(&result.data);
+    out.push_str(",\"groups\":[");
+    let uuids: Vec<String> = serde_json::from_str(&result.groups).unwrap_or_default();
+    for (i, uuid) in uuids.iter().enumerate() {
+        out.push_str(if i == 0 { "" } else { "," });
+        match groups.get(uuid) {
+            Some(group) => whole_group(group, out),
+            None => text(uuid, out),
+        }
+    }
+    write!(out, "],\"id\":{},\"note\":", result.id).expect("writing to a String cannot fail");
+    optional(result.note.as_deref(), out);
+    out.push_str(",\"outcome\":");
+    text(&result.outcome, out);
+    out.push_str(",\"ref_url\":");
+    optional(result.ref_url.as_deref(), out);
+    out.push_str(",\"submit_time\":");
+    text(&moment::text(model::Time(result.submit_time)), out);
+    out.push_str(",\"testcase\":");
+    whole_testcase(&result.testcase, result.testcase_ref_url.as_deref(), out);
+    out.push_str("}\n");
+}
+
+pub fn whole_testcase(name: &str, ref_url: Option<&str>, out: &mut String) {
+    out.push_str("{\"name\":");
+    text(name, out);
+    out.push_str(",\"ref_url\":");
+    optional(ref_url, out);
+    out.push('}');
+}
+
+pub fn whole_group(group: &NewGroup, out: &mut String) {
+    out.push_str("{\"description\":");
+    optional(group.description.text(), out);
+    out.push_str(",\"ref_url\":");
+    optional(group.ref_url.text(), out);
+    out.push_str(",\"uuid\":");
     text(&group.uuid, out);
     out.push('}');
 }

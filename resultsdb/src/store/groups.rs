@@ -17,6 +17,21 @@ pub struct GroupFilter {
     pub descriptions_like: Vec<Pattern>,
 }
 
+impl GroupFilter {
+    /// What is asked of a row of `groups`, each part behind an AND.
+    pub(super) fn conditions(&self, sql: &mut Sql) {
+        if !self.uuids.is_empty() {
+            sql.push(" AND ").one_of_texts("uuid", &self.uuids);
+        }
+        if !self.descriptions.is_empty() {
+            let hashes: Vec<_> = self.descriptions.iter().map(|d| term::description(d)).collect();
+            sql.push(" AND ").one_of_ids("description_hash", &hashes);
+        } else if !self.descriptions_like.is_empty() {
+            sql.push(" AND ").like("description", &self.descriptions_like);
+        }
+    }
+}
+
 const COLUMNS: &str =
     "uuid, description, ref_url, (SELECT count(*) FROM facts f WHERE f.term = g.term) AS results_count";
 
@@ -54,15 +69,7 @@ impl Store {
     /// A page of groups, the newest first, and whether there are more.
     pub async fn groups(&self, filter: &GroupFilter, page: Page) -> Result<(Vec<Group>, bool)> {
         let mut sql = Sql::new(self.db(), "WITH page AS MATERIALIZED (SELECT * FROM groups WHERE true");
-        if !filter.uuids.is_empty() {
-            sql.push(" AND ").one_of_texts("uuid", &filter.uuids);
-        }
-        if !filter.descriptions.is_empty() {
-            let hashes: Vec<_> = filter.descriptions.iter().map(|d| term::description(d)).collect();
-            sql.push(" AND ").one_of_ids("description_hash", &hashes);
-        } else if !filter.descriptions_like.is_empty() {
-            sql.push(" AND ").like("description", &filter.descriptions_like);
-        }
+        filter.conditions(&mut sql);
         sql.push(" ORDER BY id DESC LIMIT ").push(&page.rows().to_string()).push(" OFFSET ").int(page.offset());
         sql.push(") SELECT ").push(COLUMNS).push(" FROM page g ORDER BY g.id DESC");
         let mut rows: Vec<Group> = sql.rows(self.db()).await?;

@@ -6,6 +6,7 @@
 mod append;
 mod append_lite;
 mod append_pg;
+mod export;
 mod filter;
 mod groups;
 mod latest;
@@ -22,6 +23,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub use append::Appended;
+pub use export::Export;
 pub use filter::{Filter, Names, Page, Range, Wanted};
 pub use groups::GroupFilter;
 pub use latest::Latest;

@@ -57,7 +57,7 @@ impl Inner {
     }
 }
 
-fn named(names: &Names, sql: &mut Sql) {
+pub(super) fn named(names: &Names, sql: &mut Sql) {
     let hashes: Vec<_> = names.exact.iter().map(|name| term::testcase(name)).collect();
     sql.push("(").one_of_ids("hash", &hashes);
     for pattern in &names.like {

@@ -2,6 +2,7 @@
 
 mod batch;
 mod data;
+mod export;
 mod groups;
 mod latest;
 mod listing;

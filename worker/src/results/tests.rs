@@ -22,7 +22,6 @@ fn task(results: Vec<ResultFormat>) -> TaskOrder {
         artifacts: Vec::new(),
         artifact_limit: 0,
         secrets: Vec::new(),
-        bounds: Default::default(),
     }
 }
 
