@@ -66,7 +66,7 @@ mod tests {
         let shown: Vec<_> = leaves("", &toml::Value::Table(toml::from_str(&with_all_shown()).unwrap()));
         let default = leaves("", &toml::Value::try_from(Settings::default()).unwrap());
         // These depend on the machine.
-        let own = ["worker.name", "worker.slots", "worker.labels"];
+        let own = ["worker.name", "worker.slots", "worker.labels", "worker.limits.memory"];
         let empty = toml::Value::Table(toml::Table::new());
         for (key, value) in default.iter().filter(|(key, value)| !own.contains(&key.as_str()) && *value != empty) {
             assert!(shown.iter().any(|(k, v)| k == key && v == value), "{key} is not shown as {value:?}");

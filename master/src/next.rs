@@ -44,7 +44,9 @@ pub fn next(ending: &Ending, task: Option<&Task>, settings: &Settings) -> Next {
             let made = ending.ends.len();
             error(ending, &format!("was given up after {made} attempts"), task, settings)
         }
-        End::Signalled { .. } | End::TimedOut { .. } => error(ending, "did not judge its item", task, settings),
+        End::Signalled { .. } | End::TimedOut { .. } | End::OverLimit { .. } => {
+            error(ending, "did not judge its item", task, settings)
+        }
     }
 }
 
@@ -89,9 +91,11 @@ fn past(end: &End) -> String {
         End::HandedBack => "was handed back".into(),
         End::Cancelled => "was cancelled".into(),
         End::Lost => "was lost with its worker".into(),
-        end @ (End::Exited { .. } | End::Signalled { .. } | End::TimedOut { .. } | End::NotStarted { .. }) => {
-            end.to_string()
-        }
+        end @ (End::Exited { .. }
+        | End::Signalled { .. }
+        | End::TimedOut { .. }
+        | End::OverLimit { .. }
+        | End::NotStarted { .. }) => end.to_string(),
     }
 }
 
@@ -204,6 +208,11 @@ mod tests {
                 vec![End::TimedOut { quota: Quota::Total }],
                 found(Outcome::Failed),
                 "finished ERROR 1: did not judge its item: ran longer than its timeout",
+            ),
+            (
+                vec![End::OverLimit { limit: model::Bound::Memory }],
+                found(Outcome::Failed),
+                "finished ERROR 1: did not judge its item: went over its limit of memory",
             ),
             (
                 vec![End::Signalled { signal: 11 }],

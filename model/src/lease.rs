@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::source::Source;
-use crate::{Arch, End, Event, Finding, JobId, Span, Time};
+use crate::{Arch, Bounds, End, Event, Finding, JobId, Span, Time};
 
 /// `POST /api/v1/claim`: asks for as many jobs as there are free slots. Answered at once when there is work, else
 /// when there is some or `wait` has passed.
@@ -176,6 +176,9 @@ pub struct TaskOrder {
     /// Bytes of such files that are kept of one attempt.
     #[serde(default)]
     pub artifact_limit: u64,
+    /// What it is kept within.
+    #[serde(default)]
+    pub bounds: Bounds,
 }
 
 /// A way in which a job says what it found. Patterns are relative to its working folder: `*` within a name, `**` over
@@ -249,6 +252,9 @@ pub struct Report {
     /// One sentence for people where something besides the end is worth saying.
     #[serde(default)]
     pub note: Option<String>,
+    /// What the process was kept within, and by what: `memory` → `1073741824 bytes, by cgroup v2`. Empty where there was none.
+    #[serde(default)]
+    pub enforced: BTreeMap<String, String>,
     /// How many bytes of log there are in all.
     pub log_size: u64,
     /// The last of the log, where it was not yet sent.

@@ -332,6 +332,9 @@ pub struct AttemptView {
     pub end: Option<End>,
     pub note: Option<String>,
     pub outcome: Option<Outcome>,
+    /// What its process was kept within, and by what.
+    #[serde(default)]
+    pub enforced: BTreeMap<String, String>,
     pub log_size: u64,
 }
 

@@ -6,6 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::Bound;
+
 /// How one attempt at a job ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "how", rename_all = "snake_case")]
@@ -16,6 +18,8 @@ pub enum End {
     Signalled { signal: i32 },
     /// We stopped it for running too long, or for saying nothing for too long.
     TimedOut { quota: Quota },
+    /// It used more than a limit allows, and was stopped, or was refused what it needed to go on as it was meant to.
+    OverLimit { limit: Bound },
     /// A person, or a rule that a person wrote, stopped it.
     Cancelled,
     /// Its worker stopped it unfinished because the worker itself was told to stop.
@@ -43,6 +47,7 @@ impl End {
             End::Exited { code } => format!("exit:{code}"),
             End::Signalled { signal } => format!("signal:{signal}"),
             End::TimedOut { .. } => "timed_out".into(),
+            End::OverLimit { limit } => limit.label(),
             End::Cancelled => "cancelled".into(),
             End::HandedBack => "handed_back".into(),
             End::Lost => "lost".into(),
@@ -54,7 +59,11 @@ impl End {
     pub fn is_infrastructure(&self) -> bool {
         match self {
             End::Lost | End::NotStarted { .. } | End::HandedBack => true,
-            End::Exited { .. } | End::Signalled { .. } | End::TimedOut { .. } | End::Cancelled => false,
+            End::Exited { .. }
+            | End::Signalled { .. }
+            | End::TimedOut { .. }
+            | End::OverLimit { .. }
+            | End::Cancelled => false,
         }
     }
 }
@@ -68,6 +77,7 @@ impl fmt::Display for End {
             End::TimedOut { quota: Quota::NoOutput } => {
                 f.write_str("printed nothing for longer than its no-output timeout")
             }
+            End::OverLimit { limit } => write!(f, "went over its limit of {limit}"),
             End::Cancelled => f.write_str("cancelled"),
             End::HandedBack => f.write_str("handed back by a worker that was told to stop"),
             End::Lost => f.write_str("its worker was lost"),

@@ -86,7 +86,11 @@ impl RetryPolicy {
                 let before = ends.iter().filter(|end| spends_the_systems_budget(end)).count() - 1;
                 INFRASTRUCTURE.get(before).map_or(Retry::Spent, |after| Retry::Again { after: *after })
             }
-            End::Exited { .. } | End::Signalled { .. } | End::TimedOut { .. } | End::Cancelled => {
+            End::Exited { .. }
+            | End::Signalled { .. }
+            | End::TimedOut { .. }
+            | End::OverLimit { .. }
+            | End::Cancelled => {
                 let made = ends.iter().filter(|end| !end.is_infrastructure()).count();
                 let left = u32::try_from(made).is_ok_and(|made| made < *attempts);
                 match left && words.contains(&last.word()) {
@@ -101,7 +105,12 @@ impl RetryPolicy {
 fn spends_the_systems_budget(end: &End) -> bool {
     match end {
         End::Lost | End::NotStarted { .. } => true,
-        End::Exited { .. } | End::Signalled { .. } | End::TimedOut { .. } | End::Cancelled | End::HandedBack => false,
+        End::Exited { .. }
+        | End::Signalled { .. }
+        | End::TimedOut { .. }
+        | End::OverLimit { .. }
+        | End::Cancelled
+        | End::HandedBack => false,
     }
 }
 
@@ -110,6 +119,7 @@ pub(crate) fn check_word(word: &str) -> Result<(), String> {
     let code = |text: &str| text.parse::<i32>().ok();
     match word {
         "lost" | "not_started" | "timed_out" => return Ok(()),
+        "limit:memory" | "limit:processes" | "limit:disk" => return Ok(()),
         "cancelled" => return Err("a cancelled job is not tried again: order it anew".into()),
         "exit:0" => return Err("exit:0 is a success and not tried again".into()),
         _ => {}
@@ -117,7 +127,10 @@ pub(crate) fn check_word(word: &str) -> Result<(), String> {
     match word.split_once(':') {
         Some(("exit", n)) if code(n).is_some_and(|n| (1..=255).contains(&n)) => Ok(()),
         Some(("signal", n)) if code(n).is_some_and(|n| (1..=64).contains(&n)) => Ok(()),
-        _ => Err(format!("unknown end '{word}': the ends are lost, not_started, timed_out, exit:N and signal:N")),
+        _ => Err(format!(
+            "unknown end '{word}': the ends are lost, not_started, timed_out, limit:memory, limit:processes, limit:disk, \
+             exit:N and signal:N"
+        )),
     }
 }
 

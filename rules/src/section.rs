@@ -1,6 +1,6 @@
 //! Reads the mappings of a configuration: known keys only, each fault at its place, all of them in one go.
 
-use model::Span;
+use model::{Size, Span};
 
 use crate::fault::{Place, Problems, hint};
 use crate::template::Template;
@@ -125,6 +125,15 @@ pub(crate) fn integer(node: &Node, what: &str, problems: &mut Problems) -> Optio
     }
 }
 
+/// How many of something: one at least.
+pub(crate) fn count(node: &Node, what: &str, problems: &mut Problems) -> Option<u64> {
+    let number = match &node.tree {
+        Tree::Number(number) => number.as_u64().filter(|n| *n > 0),
+        Tree::Null | Tree::Bool(_) | Tree::Text(_) | Tree::List(_) | Tree::Map(_) => None,
+    };
+    number.or_else(|| refuse(node, format!("{what} is a whole number, and 1 at least"), problems))
+}
+
 /// A length of time longer than none.
 pub(crate) fn span(node: &Node, what: &str, problems: &mut Problems) -> Option<Span> {
     let Tree::Text(written) = &node.tree else {
@@ -141,7 +150,7 @@ pub(crate) fn span(node: &Node, what: &str, problems: &mut Problems) -> Option<S
 pub(crate) fn size(node: &Node, what: &str, problems: &mut Problems) -> Option<u64> {
     let bytes = match &node.tree {
         Tree::Number(number) => number.as_u64(),
-        Tree::Text(text) => bytes(text),
+        Tree::Text(text) => text.parse::<Size>().ok().map(|size| size.0),
         Tree::Null | Tree::Bool(_) | Tree::List(_) | Tree::Map(_) => None,
     };
     match bytes {
@@ -150,37 +159,7 @@ pub(crate) fn size(node: &Node, what: &str, problems: &mut Problems) -> Option<u
     }
 }
 
-fn bytes(text: &str) -> Option<u64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let factor: u64 = match unit.trim() {
-        "" | "B" => 1,
-        "kB" | "KB" => 1_000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(factor)
-}
-
 fn refuse<T>(node: &Node, message: impl Into<String>, problems: &mut Problems) -> Option<T> {
     problems.add(node.place, message);
     None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_read_as_people_write_them() {
-        assert_eq!(bytes("50MiB"), Some(50 << 20));
-        assert_eq!(bytes("2 GB"), Some(2_000_000_000));
-        assert_eq!(bytes("50 M"), None);
-        assert_eq!(bytes("99999999999GiB"), None);
-        assert_eq!(bytes(""), None);
-    }
 }

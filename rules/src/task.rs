@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use model::lease::{ResultFormat, TaskOrder};
 use model::source::{GIT_LABEL, Pin, Source};
-use model::{JobId, Limit, NOARCH, NewJob, Span};
+use model::{Bounds, JobId, Limit, NOARCH, NewJob, Span};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -46,6 +46,9 @@ pub struct Task {
     artifacts: Vec<String>,
     #[serde(default)]
     artifact_limit: u64,
+    /// A definition that was stored before there were any has none.
+    #[serde(default, skip_serializing_if = "Bounds::is_unsaid")]
+    bounds: Bounds,
     testcase: Option<Template>,
     priority: i32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -135,6 +138,7 @@ impl Task {
             secrets: self.secrets.clone(),
             artifacts: self.artifacts.clone(),
             artifact_limit: self.artifact_limit,
+            bounds: self.bounds.clone(),
         })
     }
 
@@ -178,7 +182,8 @@ impl Task {
         self.repo().map(|repo| repo.wanted(&self.context(job.into()))).transpose()
     }
 
-    /// The labels that a worker must offer for one job, sorted: `arch:x86_64`. A job for `noarch` needs no arch.
+    /// The labels that a worker must offer for one job, sorted: `arch:x86_64`. A job for `noarch` needs no arch; what the
+    /// task is to be kept within needs a worker that can do it.
     pub fn needs<'a>(&self, job: impl Into<Subject<'a>>) -> Result<Vec<String>, String> {
         let context = self.context(job.into());
         let mut labels = Vec::with_capacity(self.needs.len());
@@ -195,6 +200,7 @@ impl Task {
         if self.repo().is_some() {
             labels.push(GIT_LABEL.to_owned());
         }
+        labels.extend(self.bounds.labels());
         labels.sort();
         labels.dedup();
         Ok(labels)

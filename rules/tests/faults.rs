@@ -114,6 +114,43 @@ tasks:
 }
 
 #[test]
+fn bounds_say_what_they_may_be() {
+    let text = r#"
+tasks:
+  a:
+    run: ["true"]
+    limits: { memory: 2 GB or so, cpus: 0, processes: 0, files: many }
+    network: none
+    sandbox: chroot
+"#;
+    insta::assert_snapshot!(faults(&[("all.yml", text)]), @r#"
+    all.yml:5:23: limits.memory is a size such as 500KiB, 50MiB or 1GiB
+    5 |     limits: { memory: 2 GB or so, cpus: 0, processes: 0, files: many }
+      |                       ^^^^^^^^^^
+
+    all.yml:5:41: limits.cpus is a number of processors such as 2 or 0.5
+    5 |     limits: { memory: 2 GB or so, cpus: 0, processes: 0, files: many }
+      |                                         ^
+
+    all.yml:5:55: limits.processes is a whole number, and 1 at least
+    5 |     limits: { memory: 2 GB or so, cpus: 0, processes: 0, files: many }
+      |                                                       ^
+
+    all.yml:5:65: limits.files is a whole number, and 1 at least
+    5 |     limits: { memory: 2 GB or so, cpus: 0, processes: 0, files: many }
+      |                                                                 ^^^^
+
+    all.yml:6:14: network is true or false
+    6 |     network: none
+      |              ^^^^
+
+    all.yml:7:14: unknown sandbox 'chroot': it is landlock, bubblewrap or none
+    7 |     sandbox: chroot
+      |              ^^^^^^
+    "#);
+}
+
+#[test]
 fn what_is_not_built_yet_is_refused_with_what_to_write() {
     let text = r#"
 tasks:
@@ -153,10 +190,6 @@ pools: { big: ["mem:64"] }
     8 |     results: [junit, exitcode]
       |                      ^^^^^^^^
 
-    all.yml:9:15: limits.memory is not yet supported: leave it out, and limit the worker's own service
-    9 |     limits: { memory: 2GiB, log: lots }
-      |               ^^^^^^
-
     all.yml:9:34: limits.log is a size such as 500KiB, 50MiB or 1GiB
     9 |     limits: { memory: 2GiB, log: lots }
       |                                  ^^^^
@@ -165,7 +198,7 @@ pools: { big: ["mem:64"] }
     10 |     retry: { on: [exit:0, timeout], attempts: 0 }
        |                   ^^^^^^
 
-    all.yml:10:27: unknown end 'timeout': the ends are lost, not_started, timed_out, exit:N and signal:N
+    all.yml:10:27: unknown end 'timeout': the ends are lost, not_started, timed_out, limit:memory, limit:processes, limit:disk, exit:N and signal:N
     10 |     retry: { on: [exit:0, timeout], attempts: 0 }
        |                           ^^^^^^^
 

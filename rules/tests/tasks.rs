@@ -2,7 +2,7 @@
 
 use model::lease::ResultFormat;
 use model::source::{Commit, Pin, Source};
-use model::{JobId, Limit, NewJob, Span};
+use model::{Bounds, JobId, Limit, NewJob, Sandbox, Span};
 use rules::{Configuration, RetryPolicy, Task};
 use serde_json::json;
 
@@ -19,7 +19,9 @@ tasks:
     interruptible: true
     exclusive: true
     results: [results.yml, { junit: "out/*.xml" }, tap, { tmt: [a.yaml, b.yaml] }, exit_code]
-    limits: { log: 2MiB }
+    limits: { log: 2MiB, memory: 1GiB, cpus: 1.5, processes: 64, files: 256, disk: 3GB }
+    network: false
+    sandbox: bubblewrap
     testcase: "dist.full.{{ item_type }}"
     priority: -2
     concurrency: { limit: 2, key: "{{ item_type }}-{{ arch }}" }
@@ -66,7 +68,23 @@ fn a_task_becomes_an_order_for_one_job() {
     ];
     assert_eq!(order.results, formats);
     assert_eq!(order.testcase, "dist.full.koji_build");
-    assert_eq!(task.needs(&job).unwrap(), ["arch:s390x", "disk:20", "net:true"]);
+    let bounds = Bounds {
+        memory: Some(1 << 30),
+        cpus: Some(1.5),
+        processes: Some(64),
+        files: Some(256),
+        disk: Some(3_000_000_000),
+        network: Some(false),
+        sandbox: Some(Sandbox::Bubblewrap),
+    };
+    assert_eq!(order.bounds, bounds);
+    let limits = ["cpus", "disk", "files", "memory", "network", "processes"].map(|name| format!("limit:{name}"));
+    let needs = [
+        &["arch:s390x", "disk:20"].map(String::from)[..],
+        &limits,
+        &["net:true", "sandbox:bubblewrap"].map(String::from),
+    ];
+    assert_eq!(task.needs(&job).unwrap(), needs.concat(), "what must be enforced is needed");
     assert_eq!(task.testcase(&job).unwrap(), "dist.full.koji_build");
     assert!(task.interruptible() && task.exclusive());
     assert_eq!(task.priority(), -2);
@@ -75,7 +93,9 @@ fn a_task_becomes_an_order_for_one_job() {
 
 #[test]
 fn noarch_needs_no_arch() {
-    assert_eq!(configuration().task("full").unwrap().needs(&job("noarch")).unwrap(), ["disk:20", "net:true"]);
+    let needs = configuration().task("full").unwrap().needs(&job("noarch")).unwrap();
+    assert!(needs.contains(&"disk:20".into()) && !needs.iter().any(|label| label.starts_with("arch:")), "{needs:?}");
+    assert!(configuration().task("bare").unwrap().needs(&job("noarch")).unwrap().is_empty());
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod dispatch;
 mod engine;
 mod figure;
 mod intake;
+mod isolation;
 mod limit;
 mod load;
 mod memory;

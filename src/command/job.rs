@@ -165,6 +165,9 @@ fn people(detail: &JobDetail) -> String {
             let (finished, claimed) = (finished.to_seconds(), claimed.to_seconds());
             text += &format!("  its report came at {finished}; it ended at {claimed}, as its worker's clock claims\n");
         }
+        for (what, how) in &attempt.enforced {
+            text += &format!("  {}\n", harmless(&format!("{what}: {how}")));
+        }
     }
     text
 }

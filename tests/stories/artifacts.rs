@@ -22,7 +22,7 @@ ln -s /etc/passwd passwd
 ln -s /etc etc
 ln "$2" secret
 mkfifo pipe
-truncate -s 1T sparse
+truncate -s 8G sparse
 "#;
 
 /// Bytes of the largest file.

@@ -141,8 +141,12 @@ fn installation(folder: &Path) -> Installation {
     }
     let python = story.python().get_program().to_owned();
     let path = format!("{}:/usr/local/bin:/usr/bin:/bin", Path::new(&python).parent().expect("a folder").display());
-    let settings =
-        format!("[worker]\nslots = 2\npath = {path:?}\n[master.mirrors]\nprotocols = [\"file\"]\ninterval = \"1h\"\n");
+    // Tools may be in an environment of their own, and what the checks look at is in the story's folder.
+    let tools = Path::new(&python).ancestors().nth(2).unwrap_or(story.folder());
+    let readable = [story.folder(), tools];
+    let settings = format!(
+        "[worker]\nslots = 2\npath = {path:?}\nreadable = {readable:?}\n[master.mirrors]\nprotocols = [\"file\"]\ninterval = \"1h\"\n"
+    );
     Installation::new(story, &settings)
 }
 

@@ -29,10 +29,11 @@ pub fn write_tasks(story: &Story) {
     fs::set_permissions(report, fs::Permissions::from_mode(0o755)).expect("it is ours");
 }
 
-/// The line of a worker's settings that the tasks need.
+/// The lines of a worker's settings that the tasks need; they write outside of their workspaces.
 pub fn environment(story: &Story, who: &str) -> String {
     let (ledger, report) = (story.path("ledger"), story.path("report"));
-    format!("environment = {{ WHO = {who:?}, LEDGER = {ledger:?}, REPORT = {report:?} }}\n")
+    let environment = format!("environment = {{ WHO = {who:?}, LEDGER = {ledger:?}, REPORT = {report:?} }}");
+    format!("{environment}\nwritable = [{:?}]\n", story.folder())
 }
 
 /// Proves that each of these jobs has passed, by its last attempt, and that whatever ran was one of the attempts that

@@ -23,6 +23,7 @@ mod authors;
 mod backlog;
 mod bus;
 mod clocks;
+mod confined;
 mod half_open;
 mod intake;
 mod keys;

@@ -41,9 +41,10 @@ impl Play {
         story.write("config/all.yml", CONFIG);
         let settings = format!(
             "[trigger.amqp]\nurls = [{:?}]\nqueue = {queue:?}\nexchange = {queue:?}\n\
-             [worker]\nslots = 3\nenvironment = {{ GATE = {:?} }}\n",
+             [worker]\nslots = 3\nenvironment = {{ GATE = {:?} }}\nwritable = [{:?}]\n",
             servers::shared_amqp(),
             story.path("gate"),
+            story.folder(),
         );
         Play { site: Installation::new(story, &settings), publisher, queue }
     }

@@ -34,7 +34,8 @@ const MIRRORS: &str = "[master.mirrors]\nprotocols = [\"file\"]\ninterval = \"1h
 
 fn environment(story: &Story) -> String {
     let (ledger, gate) = (story.path("ledger"), story.path("gate"));
-    format!("environment = {{ LEDGER = {ledger:?}, GATE = {gate:?} }}\n")
+    let environment = format!("environment = {{ LEDGER = {ledger:?}, GATE = {gate:?} }}");
+    format!("{environment}\nwritable = [{:?}]\n", story.folder())
 }
 
 /// Rows for jobs of a task that want a branch.
@@ -236,7 +237,7 @@ fn a_fetch_that_is_killed_in_the_middle_leaves_nothing_and_either_master_has_the
     // The fleet's own tasks are not asked for; its workers know the ledger of its story.
     let mut worker = fs::read_to_string(fleet.story.path("worker0.toml")).unwrap();
     let own = worker.lines().find(|line| line.starts_with("environment")).unwrap().to_owned();
-    worker = worker.replace(&own, environment(&fleet.story).trim());
+    worker = worker.replace(&own, environment(&fleet.story).lines().next().unwrap());
     fleet.story.write("worker0.toml", worker);
     fleet.start_all();
     fleet.run(&["mirrors", "update"]);

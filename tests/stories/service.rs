@@ -54,9 +54,10 @@ impl House {
         let (dir, gate) = (self.site.story.path(name), self.site.story.path("gate"));
         let settings = format!(
             "[worker]\nname = {name:?}\ndir = {dir:?}\nmaster = {:?}\ntoken_file = {:?}\nslots = 2\n\
-             environment = {{ GATE = {gate:?} }}\n{more}\n",
+             environment = {{ GATE = {gate:?} }}\nwritable = [{:?}]\n{more}\n",
             self.site.url(),
-            self.site.data("worker.token")
+            self.site.data("worker.token"),
+            self.site.story.folder()
         );
         self.site.story.write(format!("{name}.toml"), settings);
         let mut worker = self.site.story.command("sh");

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Settings;
 use crate::attempt::{self, Bench};
+use crate::confine::Means;
 use crate::guardian::{Guardian, Vigil};
 use crate::halt::Halt;
 use crate::home::Home;
@@ -37,9 +38,10 @@ pub async fn once(
 ) -> anyhow::Result<Report> {
     let home = Arc::new(Home::open(&settings.dir)?);
     let guardian = Arc::new(Guardian::start(home.clone(), vigil).await?);
+    let means = Arc::new(Means::find(&settings, &home)?);
     let sources = Sources::open(home.sources(), settings.source_cache, Origins::repositories(master));
     let sources = Arc::new(sources.context("cannot make the folder of fetched commits")?);
-    let bench = Bench::new(settings, home, guardian.clone(), sources)?;
+    let bench = Bench::new(settings, home, guardian.clone(), means, sources)?;
     let view = bench.leases.take(&lease.token, Asked::now().granted(TERM)).context("the lease is held already")?;
     let log = bench.log(&lease);
     let mut printer = Printer { log: log.clone(), shown: 0, show };

@@ -1,5 +1,6 @@
 //! One attempt from its lease to its report.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,11 +9,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use model::lease::{Lease, Report, TaskOrder};
 use model::source::Source;
-use model::{End, Span};
+use model::{Bound, End, Span};
+use nix::libc;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::artifacts::{self, Artifact, Wanted};
+use crate::confine::{Cell, Means};
 use crate::groups;
 use crate::guardian::Guardian;
 use crate::halt::Halt;
@@ -46,6 +49,7 @@ pub struct Bench {
     pub groups: groups::Sweeper,
     pub guardian: Arc<Guardian>,
     pub secrets: Secrets,
+    pub means: Arc<Means>,
 }
 
 impl Bench {
@@ -54,13 +58,14 @@ impl Bench {
         settings: Settings,
         home: Arc<Home>,
         guardian: Arc<Guardian>,
+        means: Arc<Means>,
         sources: Arc<Sources>,
     ) -> anyhow::Result<Bench> {
         let spares = Arc::new(Spares::new(home.spares()).context("cannot make the folder of spares")?);
         let spawner = Spawner::new(spares.clone()).context("cannot start the thread that starts processes")?;
         let secrets = Secrets::open(&home).context("cannot make the folder of secrets")?;
         let groups = groups::Sweeper::start(home.clone());
-        Ok(Bench { settings, home, leases: Arc::default(), spawner, spares, sources, groups, guardian, secrets })
+        Ok(Bench { settings, home, leases: Arc::default(), spawner, spares, sources, groups, guardian, secrets, means })
     }
 
     /// An empty log for an attempt at this lease.
@@ -74,6 +79,8 @@ impl Bench {
 struct Outcome {
     end: End,
     found: Found,
+    /// What the process was kept within.
+    enforced: BTreeMap<String, String>,
     /// How long there was a process.
     ran: Duration,
     /// What was set aside of what it left.
@@ -82,7 +89,8 @@ struct Outcome {
 
 impl Outcome {
     fn of(end: End, note: Option<String>, ran: Duration) -> Outcome {
-        Outcome { end, found: Found { findings: Vec::new(), note }, ran, artifacts: Vec::new() }
+        let found = Found { findings: Vec::new(), note };
+        Outcome { end, found, enforced: BTreeMap::new(), ran, artifacts: Vec::new() }
     }
 
     fn not_started(reason: String) -> Outcome {
@@ -121,7 +129,7 @@ pub async fn run_to_end(
         never = live => match never {},
     };
     bench.guardian.over(id);
-    let Outcome { end, found, ran, artifacts } = outcome;
+    let Outcome { end, found, enforced, ran, artifacts } = outcome;
     tracing::debug!("ended: {end}");
     let report = Report {
         token: lease.token.clone(),
@@ -130,6 +138,7 @@ pub async fn run_to_end(
         ended_at: Some(net::clock::now()),
         findings: found.findings,
         note: found.note,
+        enforced,
         log_size: log.len(),
         log: None,
     };
@@ -163,8 +172,10 @@ async fn in_workspace(bench: &Bench, id: AttemptId, lease: &Lease, view: &mut Vi
         Ok(workspace) => workspace,
         Err(reason) => return Outcome::not_started(reason),
     };
-    let ending = with_secrets(bench, id, lease, &workspace, view, log).await;
-    let mut swept = Some(bench.groups.ended(id));
+    let ended = with_secrets(bench, id, lease, &workspace, view, log).await;
+    // A cgroup has all of them; else what left its group is looked for.
+    let all_found = ended.as_ref().is_ok_and(|(_, _, cell)| cell.finds_all());
+    let mut swept = (!all_found).then(|| bench.groups.ended(id));
     if lease.task.exclusive
         && let Some(swept) = swept.take()
     {
@@ -175,10 +186,13 @@ async fn in_workspace(bench: &Bench, id: AttemptId, lease: &Lease, view: &mut Vi
     let kept = bench.home.artifacts(id);
     let (outcome, aside) = blocking(move || {
         log.close();
-        let outcome = match ending {
-            Ok((ending, ran)) => {
+        let outcome = match ended {
+            // With the cell goes whatever is left of the job.
+            Ok((ending, ran, cell)) => {
+                let ending = judged(ending, &cell);
                 let leaves = leaves_something(&ending);
-                let mut outcome = outcome(ending, ran, &task, &workspace);
+                let enforced = cell.enforced.clone();
+                let mut outcome = Outcome { enforced, ..outcome(ending, ran, &task, &workspace) };
                 if leaves {
                     let wanted = Wanted { patterns: task.artifacts, limit: task.artifact_limit };
                     keep(&mut outcome, &workspace, &wanted, &kept);
@@ -255,15 +269,39 @@ async fn with_secrets(
     workspace: &Workspace,
     view: &mut View,
     log: &Arc<Log>,
-) -> Result<(Ending, Duration), String> {
+) -> Result<(Ending, Duration, Arc<Cell>), String> {
     let values = secrets::of(lease, &bench.settings.secrets)?;
     log.hide(Mask::new(values.values().map(net::vault::Value::expose))?);
     let folder = bench.secrets.lay_out(id, &values)?;
-    let ending = run(bench, id, lease, workspace, folder.as_deref(), view, log).await;
+    let ended = confined(bench, id, lease, workspace, folder.clone(), view, log).await;
     if folder.is_some() {
         bench.secrets.remove(id);
     }
-    ending
+    ended
+}
+
+/// Runs it in a cell, which is what comes back with how it went.
+async fn confined(
+    bench: &Bench,
+    id: AttemptId,
+    lease: &Lease,
+    workspace: &Workspace,
+    secrets: Option<PathBuf>,
+    view: &mut View,
+    log: &Arc<Log>,
+) -> Result<(Ending, Duration, Arc<Cell>), String> {
+    let (means, task, work, seen) =
+        (bench.means.clone(), lease.task.clone(), workspace.folder.clone(), secrets.clone());
+    let cell = Arc::new(blocking(move || means.enclose(&task, &work, seen.as_deref())).await?);
+    let order = Order {
+        cell: cell.clone(),
+        env: environment::build(&bench.settings, lease, workspace, secrets.as_deref()),
+        folder: workspace.folder.clone(),
+        record: bench.home.group(id),
+        latest: lease.task.exclusive.then(|| view.term.borrow().last),
+    };
+    let (ending, ran) = run(bench, id, lease, order, view, log).await?;
+    Ok((ending, ran, cell))
 }
 
 /// Starts the process, unless it is to stop by now, and sees it to its end; the error is the reason why there was none.
@@ -271,22 +309,15 @@ async fn run(
     bench: &Bench,
     id: AttemptId,
     lease: &Lease,
-    workspace: &Workspace,
-    secrets: Option<&Path>,
+    order: Order,
     view: &mut View,
     log: &Arc<Log>,
 ) -> Result<(Ending, Duration), String> {
-    let order = Order {
-        argv: lease.task.run.clone(),
-        env: environment::build(&bench.settings, lease, workspace, secrets),
-        folder: workspace.folder.clone(),
-        record: bench.home.group(id),
-        latest: lease.task.exclusive.then(|| view.term.borrow().last),
-    };
     // To copy a large source takes long, and what must not overlap may be another worker's by now.
     if let Some(halt) = view.halt.borrow().clone() {
         return Ok((Ending::Halted(halt), Duration::ZERO));
     }
+    let cell = order.cell.clone();
     let started = bench.spawner.start(order).await?;
     let begun = Instant::now();
     let clocks = Clocks {
@@ -294,7 +325,7 @@ async fn run(
         no_output: lease.task.no_output_timeout.map(|span| span.0),
         grace: lease.task.grace.min(bench.settings.job_grace).0,
     };
-    let ending = process::run(started, clocks, &mut view.halt, log).await;
+    let ending = process::run(started, clocks, &mut view.halt, log, &cell).await;
     let by_guardian = !bench.spares.take_record(&bench.home.group(id)).unwrap_or_else(|e| {
         tracing::warn!(job.id = %id.job, attempt = id.attempt, "cannot remove the record of a process group: {e}");
         true
@@ -309,10 +340,19 @@ async fn run(
     }
 }
 
+/// The process's own end counts only where it had what it needed: what was refused memory or a process has judged nothing.
+fn judged(ending: Ending, cell: &Cell) -> Ending {
+    match ending {
+        Ending::Itself(Status::Signalled(libc::SIGXFSZ)) => Ending::Over(Bound::Disk),
+        Ending::Itself(status) => cell.over().map_or(Ending::Itself(status), Ending::Over),
+        other @ (Ending::Quota(_) | Ending::Over(_) | Ending::Halted(_) | Ending::Mute(_)) => other,
+    }
+}
+
 /// Whether what a job left is of use: not where it is only handed back.
 fn leaves_something(ending: &Ending) -> bool {
     match ending {
-        Ending::Itself(_) | Ending::Quota(_) => true,
+        Ending::Itself(_) | Ending::Quota(_) | Ending::Over(_) => true,
         Ending::Halted(halt) => halt.end() == End::Cancelled,
         Ending::Mute(_) => false,
     }
@@ -330,13 +370,12 @@ fn keep(outcome: &mut Outcome, workspace: &Workspace, wanted: &Wanted, into: &Pa
 
 fn outcome(ending: Ending, ran: Duration, task: &TaskOrder, workspace: &Workspace) -> Outcome {
     match ending {
-        Ending::Itself(Status::Exited(code)) => Outcome {
-            end: End::Exited { code },
-            found: results::of(task, &workspace.folder, code),
-            ran,
-            artifacts: Vec::new(),
-        },
+        Ending::Itself(Status::Exited(code)) => {
+            let found = results::of(task, &workspace.folder, code);
+            Outcome { found, ..Outcome::of(End::Exited { code }, None, ran) }
+        }
         Ending::Itself(Status::Signalled(signal)) => Outcome::of(End::Signalled { signal }, None, ran),
+        Ending::Over(limit) => Outcome::of(End::OverLimit { limit }, None, ran),
         Ending::Quota(quota) => Outcome::of(End::TimedOut { quota }, None, ran),
         Ending::Halted(halt) => Outcome::of(halt.end(), halt.note(), ran),
         // The worker's fault, not the task's: it is tried again, from the system's budget.

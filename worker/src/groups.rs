@@ -2,7 +2,7 @@
 //!
 //! The group of a running attempt is on record in `groups/`: the first process writes its own line of `/proc/PID/stat`
 //! there before it becomes the job's program. What is left of an attempt is found by that record, by what every job's
-//! process carries in its environment, and by who descends from whom. A process is killed only where that says whose it
+//! process carries in its environment, and by who descends from whom; where there are cgroups, by its cgroup. A process is killed only where that says whose it
 //! is, and by a handle that cannot come to mean another process.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
+use crate::confine;
 use crate::home::{AttemptId, Home};
 use crate::pidfd::PidFd;
 use crate::proc::{Environ, Stat, pids};
@@ -43,23 +44,41 @@ fn forget(home: &Home, id: AttemptId) {
 
 /// Ends what a worker that is gone has left running in its folder. Returns how many processes there were.
 pub fn clear(home: &Home) -> io::Result<usize> {
+    let mut found = clear_cgroups(home)?;
     let recorded = home.attempts_in("groups")?;
     let leaders: Leaders = recorded.iter().filter_map(|id| leader(home, *id)).collect();
     let work = home.workspaces();
-    let found = kill_all(&leaders, |folder| folder.starts_with(&work))?;
+    found += kill_all(&leaders, |folder| folder.starts_with(&work))?;
     for id in recorded {
         forget(home, id);
     }
     Ok(found)
 }
 
+/// The cgroups of a worker that is gone, with all in them.
+fn clear_cgroups(home: &Home) -> io::Result<usize> {
+    let folders = match fs::read_to_string(home.cgroups()) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
+        other => other?,
+    };
+    let folders: Vec<PathBuf> = folders.lines().map(PathBuf::from).collect();
+    let found = confine::clear(&folders)?;
+    match fs::remove_file(home.cgroups()) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        Ok(()) | Err(_) => Ok(found),
+    }
+}
+
 /// Ends what runs of one attempt, without its worker, and takes away its record first. Returns how many processes
 /// there were.
 pub fn end(home: &Home, id: AttemptId) -> io::Result<usize> {
     let leaders: Leaders = leader(home, id).into_iter().collect();
+    let place =
+        recorded(home, id).and_then(|record| record.lines().find(|line| line.starts_with('/')).map(PathBuf::from));
     forget(home, id);
+    let together = place.map_or(Ok(0), |place| confine::end_at(&place))?;
     let work = home.workspace(id);
-    kill_all(&leaders, |folder| folder == work)
+    Ok(together + kill_all(&leaders, |folder| folder == work)?)
 }
 
 /// Kills a running job's first process and all that descend from it, also what has left its group: from it they can be
@@ -71,9 +90,14 @@ pub fn end_family(leader: Pid) {
     }
 }
 
+/// The place of its cgroup, where it has one, and the line of its first process.
+fn recorded(home: &Home, id: AttemptId) -> Option<String> {
+    fs::read_to_string(home.group(id)).ok()
+}
+
 /// A record that was never written is one of a process that never became a job's.
 fn leader(home: &Home, id: AttemptId) -> Option<(Pid, (AttemptId, u64))> {
-    let leader = Stat::parse(&fs::read_to_string(home.group(id)).ok()?)?;
+    let leader = recorded(home, id)?.lines().find_map(Stat::parse)?;
     Some((leader.pid, (id, leader.start)))
 }
 

@@ -7,6 +7,7 @@
 //! logs/      what running attempts have printed, as far as it is not small
 //! guardian   held as long as the worker's guardian lives, which is a moment longer
 //! groups/    which process groups run, so that others can end what a worker that is gone has left
+//! cgroups    the worker's folders of cgroups, so that others can end what runs in them
 //! spares/    what ended attempts left unchanged, for the next ones
 //! sources/   commits of tasks' repositories that were fetched
 //! artifacts/ files that ended attempts have left, until the master has them
@@ -15,6 +16,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -138,6 +140,16 @@ impl Home {
 
     pub fn sources(&self) -> PathBuf {
         self.root.join("sources")
+    }
+
+    /// Names this folder among those of the machine, and no copy of it.
+    pub fn mark(&self) -> io::Result<String> {
+        let seen = fs::metadata(&self.root)?;
+        Ok(format!("taskotron-{:x}-{:x}", seen.dev(), seen.ino()))
+    }
+
+    pub fn cgroups(&self) -> PathBuf {
+        self.root.join("cgroups")
     }
 
     pub fn spares(&self) -> PathBuf {

@@ -14,6 +14,7 @@ mod artifacts;
 mod attempt;
 mod boot;
 mod claim;
+mod confine;
 mod environment;
 mod figures;
 mod groups;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::Quota;
+use model::{Bound, Quota};
 use nix::sys::signal::Signal;
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::confine::Cell;
 use crate::groups;
 use crate::halt::Halt;
 use crate::leader::{Leader, Status};
@@ -23,6 +24,9 @@ const LINGER: Duration = Duration::from_millis(500);
 /// How long the last output is awaited after the group was killed: only a process that left the group holds the pipe
 /// longer.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Between two looks at what a job uses.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// A task's clocks.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +42,7 @@ pub struct Clocks {
 pub enum Ending {
     Itself(Status),
     Quota(Quota),
+    Over(Bound),
     Halted(Halt),
     /// The log could not be written.
     Mute(String),
@@ -49,6 +54,7 @@ pub async fn run(
     clocks: Clocks,
     halt: &mut watch::Receiver<Option<Halt>>,
     log: &Arc<Log>,
+    cell: &Arc<Cell>,
 ) -> std::io::Result<Ending> {
     let Started { leader, output } = started;
     let mut output = Output::of(pipe::Receiver::from_owned_fd(output)?, log.clone());
@@ -59,11 +65,14 @@ pub async fn run(
         () = sleep(clocks.total) => Some(Ending::Quota(Quota::Total)),
         () = silent(log, clocks.no_output) => Some(Ending::Quota(Quota::NoOutput)),
         reason = log.broken() => Some(Ending::Mute(reason)),
+        limit = over(cell) => Some(Ending::Over(limit)),
     };
     let patience = match &stopped {
         None => clocks.grace.min(LINGER),
         Some(Ending::Halted(halt)) => halt.grace(clocks.grace),
         Some(Ending::Itself(_) | Ending::Quota(_) | Ending::Mute(_)) => clocks.grace,
+        // It has had what it may have.
+        Some(Ending::Over(_)) => Duration::ZERO,
     };
     if stopped.is_some() {
         leader.signal(Signal::SIGTERM);
@@ -76,6 +85,11 @@ pub async fn run(
         let _ = tokio::task::spawn_blocking(move || groups::end_family(family)).await;
     }
     let status = leader.bury().await?;
+    if !cell.is_empty() {
+        let cell = cell.clone();
+        // What does not die now keeps the cell from being used again; it is tried again then.
+        let _ = tokio::task::spawn_blocking(move || cell.end()).await;
+    }
     output.finish().await;
     Ok(stopped.unwrap_or(Ending::Itself(status)))
 }
@@ -93,6 +107,20 @@ pub async fn halted(halt: &mut watch::Receiver<Option<Halt>>) -> Halt {
         Some(halt) => halt,
         // Whoever could have stopped it is gone: nobody will.
         None => std::future::pending().await,
+    }
+}
+
+/// Waits until the job has gone over a limit. A large workspace is measured less often.
+async fn over(cell: &Arc<Cell>) -> Bound {
+    let mut rest = LOOK;
+    loop {
+        sleep(rest).await;
+        let (begun, looked) = (Instant::now(), cell.clone());
+        // Only the runtime's end makes this fail.
+        if let Ok(Some(limit)) = tokio::task::spawn_blocking(move || looked.over()).await {
+            return limit;
+        }
+        rest = LOOK.max(begun.elapsed() * 20);
     }
 }
 

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use crate::attempt::{self, Bench};
 use crate::claim::{Claims, Granted};
+use crate::confine::Means;
 use crate::figures::Gauge;
 use crate::groups;
 use crate::guardian::{Guardian, Vigil};
@@ -74,12 +75,13 @@ pub async fn run(settings: Settings, token: Secret, vigil: Vigil, stop: Stop) ->
     }
     home.clear().context("cannot clear what an earlier worker left")?;
 
+    let means = Arc::new(Means::find(&settings, &home)?);
     let client = Client::new(settings.master.clone(), token).context("cannot make the client of the master")?;
     let sources = Sources::open(home.sources(), settings.source_cache, Origins::masters(client.clone()));
     let sources = Arc::new(sources.context("cannot make the folder of fetched commits")?);
     let gauge = Arc::new(Gauge::new(home.root(), settings.disk_reserve));
-    let master = Master::new(client, presented(&settings, home.identity()?), gauge);
-    let bench = Arc::new(Bench::new(settings, home.clone(), guardian.clone(), sources)?);
+    let master = Master::new(client, presented(&settings, &means, home.identity()?), gauge);
+    let bench = Arc::new(Bench::new(settings, home.clone(), guardian.clone(), means, sources)?);
     let reports = Reports::start(home, master.clone(), bench.leases.clone(), bench.settings.artifacts_within)?;
     let (term, see_term) = watch::channel(Duration::from_secs(60));
     let alone = bench.settings.control_loss_grace.0;
@@ -116,14 +118,14 @@ async fn watch_stop(stop: Stop, enough: CancellationToken, leases: Arc<Leases>, 
     leases.halt_all(&Halt::WorkerStops);
 }
 
-fn presented(settings: &Settings, identity: Uuid) -> Worker {
+fn presented(settings: &Settings, means: &Means, identity: Uuid) -> Worker {
     Worker {
         name: settings.name.clone(),
         incarnation: net::clock::uuid(),
         identity: Some(identity),
         host: crate::settings::host_name(),
         slots: settings.slots,
-        labels: offered(settings),
+        labels: offered(settings, means),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         clock: None,
         figures: None,
@@ -131,9 +133,9 @@ fn presented(settings: &Settings, identity: Uuid) -> Worker {
 }
 
 /// The labels that it was given, those of its secrets, and one for what it finds on its machine.
-fn offered(settings: &Settings) -> BTreeSet<String> {
+fn offered(settings: &Settings, means: &Means) -> BTreeSet<String> {
     let git = git::is_installed().then(|| GIT_LABEL.to_owned());
-    settings.labels.iter().cloned().chain(settings.secrets.labels()).chain(git).collect()
+    settings.labels.union(means.labels()).cloned().chain(settings.secrets.labels()).chain(git).collect()
 }
 
 impl Running {
@@ -295,7 +297,17 @@ async fn work(
         let note = Some("the worker itself failed at this job; its log says more".to_owned());
         let (end, ran) = (End::HandedBack, Span::default());
         let ended_at = Some(net::clock::now());
-        let report = Report { token, end, ran, ended_at, findings: Vec::new(), note, log_size: 0, log: None };
+        let report = Report {
+            token,
+            end,
+            ran,
+            ended_at,
+            findings: Vec::new(),
+            note,
+            enforced: Default::default(),
+            log_size: 0,
+            log: None,
+        };
         Parcel::new(id, report, Arc::new(Log::left(Spool::new(bench.home.log(id)))), 0, Vec::new())
     });
     reports.hand_in(parcel);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use model::Span;
+use model::{Sandbox, Size, Span};
 use net::Addresses;
 use net::vault::Vault;
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,17 @@ pub struct Settings {
     pub path: String,
     /// Further variables for every job's process. The names that Taskotron gives itself win.
     pub environment: BTreeMap<String, String>,
+    /// What a job may use whose task does not say it, as far as the machine can bound it.
+    pub limits: Limits,
+    /// What jobs can be kept in; the first is for tasks that do not say. Empty: what the machine has of `landlock` and
+    /// `bubblewrap`. `none` must be named here for a job to run without.
+    pub sandboxes: Vec<Sandbox>,
+    /// Folders and files beside the system's that jobs may read.
+    pub readable: Vec<PathBuf>,
+    /// Folders beside its workspace that a job may write to.
+    pub writable: Vec<PathBuf>,
+    /// Whether cgroups are used where they may be.
+    pub cgroups: bool,
     /// With fewer bytes free in its folder it takes no jobs.
     pub disk_reserve: u64,
     /// The longest that a job gets between TERM and KILL, whatever its task says.
@@ -45,6 +56,33 @@ pub struct Settings {
     pub stop_timeout: Option<Span>,
     /// What this worker gives to jobs of the tasks that it names.
     pub secrets: Vault,
+}
+
+/// The section `[worker.limits]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Of all processes together.
+    pub memory: Size,
+    /// Processes and threads at once.
+    pub processes: u64,
+    /// Open files of each process.
+    pub files: u64,
+    /// What the workspace may take.
+    pub disk: Size,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { memory: Size(half_of_memory()), processes: 4096, files: 4096, disk: Size(16 << 30) }
+    }
+}
+
+/// In whole MiB, for people.
+fn half_of_memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    let bytes = info.totalram as u64 * u64::from(info.mem_unit);
+    (bytes / 2) >> 20 << 20
 }
 
 impl Default for Settings {
@@ -61,6 +99,11 @@ impl Default for Settings {
             artifacts_within: Span::minutes(15),
             path: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
             environment: BTreeMap::new(),
+            limits: Limits::default(),
+            sandboxes: Vec::new(),
+            readable: Vec::new(),
+            writable: Vec::new(),
+            cgroups: true,
             disk_reserve: 100 << 20,
             job_grace: Span::minutes(5),
             stop_grace: Span::minutes(120),

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -15,6 +15,7 @@ use std::thread;
 use tokio::sync::oneshot;
 
 use crate::boot::Boot;
+use crate::confine::Cell;
 use crate::leader::Leader;
 use crate::spares::Spares;
 use crate::vfork::{Program, Streams};
@@ -22,7 +23,8 @@ use crate::vfork::{Program, Streams};
 /// What to start, and where.
 #[derive(Debug)]
 pub struct Order {
-    pub argv: Vec<String>,
+    /// What it is kept in, with its arguments.
+    pub cell: Arc<Cell>,
     /// The whole environment.
     pub env: BTreeMap<String, String>,
     pub folder: PathBuf,
@@ -77,8 +79,9 @@ impl Spawner {
 }
 
 fn start(order: &Order, spares: &Spares) -> Result<Started, String> {
-    let program = order.argv.first().ok_or("the task's `run` is empty")?;
+    let program = order.cell.argv.first().ok_or("the task's `run` is empty")?;
     let record = spares.give_record(&order.record);
+    let record = record.and_then(|record| note_place(record, &order.cell));
     let record = record.map_err(|e| format!("cannot write {}: {e}", order.record.display()))?;
     spawn(order, &record).map_err(|e| {
         // There is no process, so its record goes; at worst it is found to be void at the next start.
@@ -88,17 +91,28 @@ fn start(order: &Order, spares: &Spares) -> Result<Started, String> {
                 format!("cannot run '{program}': no such program, or its interpreter is missing")
             }
             io::ErrorKind::TimedOut => format!("did not run '{program}': its lease was about to end"),
+            io::ErrorKind::PermissionDenied => format!(
+                "cannot run '{program}': {e}; it is no program, or lies where jobs may not read (`readable` in [worker])"
+            ),
             _ => format!("cannot run '{program}': {e}"),
         }
     })
+}
+
+/// Where it will run, before the line of the process itself.
+fn note_place(mut record: File, cell: &Cell) -> io::Result<File> {
+    if let Some(place) = cell.place() {
+        writeln!(record, "{}", place.display())?;
+    }
+    Ok(record)
 }
 
 fn spawn(order: &Order, record: &File) -> io::Result<Started> {
     let (output, input) = io::pipe()?;
     let nothing = File::open("/dev/null")?;
     let search = order.env.get("PATH").map_or("", String::as_str);
-    let program = Program::new(&order.argv, order.env.iter(), search, &order.folder)?;
+    let program = Program::new(&order.cell.argv, order.env.iter(), search, &order.folder)?;
     let streams = Streams { input: nothing.as_fd(), output: input.as_fd() };
-    let pid = program.start(&streams, record.as_fd(), order.latest)?;
+    let pid = program.start(&streams, record.as_fd(), &order.cell.cage, order.latest)?;
     Ok(Started { leader: Leader::new(pid)?, output: output.into() })
 }

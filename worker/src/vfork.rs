@@ -19,6 +19,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::unistd::Pid;
 
 use crate::boot::Boot;
+use crate::confine::Cage;
 
 /// Room for the few calls that the new process makes before it has a stack of its own.
 const STACK: usize = 64 * 1024;
@@ -67,16 +68,22 @@ impl Program {
     /// of its descendants is orphaned comes to it: so all of them can be found from it. (Stopped in a session that it
     /// shares, the kernel would hang it up as soon as the worker is gone; stopped with our descriptors, it would hold
     /// our locks and ports against our successor.) Before it becomes the program, the
-    /// new process writes its line of `/proc` (proc(5), `stat`) to `record`; where it is then later than `latest` it
-    /// ends instead, timed out.
-    pub fn start(&self, streams: &Streams<'_>, record: BorrowedFd<'_>, latest: Option<Boot>) -> io::Result<Pid> {
+    /// new process goes into its `cage` and writes its line of `/proc` (proc(5), `stat`) to `record`; where it is then later
+    /// than `latest` it ends instead, timed out.
+    pub fn start(
+        &self,
+        streams: &Streams<'_>,
+        record: BorrowedFd<'_>,
+        cage: &Cage,
+        latest: Option<Boot>,
+    ) -> io::Result<Pid> {
         let arguments = pointers(&self.arguments);
         let environment = pointers(&self.environment);
         let failed = AtomicI32::new(0);
         let fds = [streams.input.as_raw_fd(), streams.output.as_raw_fd(), record.as_raw_fd()];
         let parent = Pid::this().as_raw();
         let become_it = || {
-            let errno = self.become_program(&arguments, &environment, fds, parent, latest);
+            let errno = self.become_program(&arguments, &environment, fds, cage, parent, latest);
             failed.store(errno, Ordering::Relaxed);
             127
         };
@@ -98,6 +105,7 @@ impl Program {
         argv: &[*const libc::c_char],
         env: &[*const libc::c_char],
         fds: [RawFd; 3],
+        cage: &Cage,
         parent: i32,
         latest: Option<Boot>,
     ) -> i32 {
@@ -112,12 +120,15 @@ impl Program {
             let mut none = std::mem::zeroed::<libc::sigset_t>();
             libc::sigemptyset(&raw mut none);
             let ready = libc::setsid() >= 0
+                && cage.enter()
                 && libc::dup2(input, 0) == 0
                 && libc::dup2(output, 1) == 1
                 && libc::dup2(output, 2) == 2
                 && libc::chdir(self.folder.as_ptr()) == 0
                 && announce(record)
+                && cage.close()
                 && close_all_but_streams()
+                // After what changes credentials, which would undo it.
                 && libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGSTOP) == 0
                 && libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) == 0
                 && libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut()) == 0;

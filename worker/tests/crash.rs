@@ -75,6 +75,8 @@ async fn nothing_of_its_jobs_outlives_a_killed_worker() {
     drop(process);
     until("nothing is left", || processes_of(&single).is_empty() && processes_of(&family).is_empty()).await;
     until("not even those", || runs(&child) == Some(false) && runs(&orphan) == Some(false)).await;
+    // What a master gives to a connection that is gone is lost until its lease is.
+    until("its claim is gone, too", || master.book.lock().unwrap().claiming == 0).await;
     // The folder is free again as soon as the guardian is through.
     let rig = Rig::with(master, dir, |_| {});
     assert_eq!(rig.run(&lease("exit 0")).await.end, End::Exited { code: 0 });

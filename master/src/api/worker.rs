@@ -137,6 +137,7 @@ async fn lease(app: &App, worker: &Worker, grant: Granted) -> ApiResult<Option<L
                 ended_at: None,
                 findings: Vec::new(),
                 note: None,
+                enforced: Default::default(),
                 log_size: 0,
             };
             app.report(&worker.name, vec![report]).await?;
@@ -177,11 +178,11 @@ pub async fn finish(State(app): State<App>, Json(body): Json<Finish>) -> ApiResu
 
 /// A report, with the log that came in it on disk.
 async fn taken(app: &App, report: Report) -> ApiResult<ReportIn> {
-    let Report { token, end, ran, ended_at, findings, note, log_size, log } = report;
+    let Report { token, end, ran, ended_at, findings, note, enforced, log_size, log } = report;
     if let Some(part) = log {
         store_part(app, &token, &part).await?;
     }
-    Ok(ReportIn { token, end, ran, ended_at, findings, note, log_size })
+    Ok(ReportIn { token, end, ran, ended_at, findings, note, enforced, log_size })
 }
 
 async fn store_part(app: &App, token: &str, part: &LogPart) -> ApiResult<()> {

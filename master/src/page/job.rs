@@ -55,6 +55,8 @@ struct Attempt {
     end: String,
     outcome: Option<Tag>,
     note: Option<String>,
+    /// What its process was kept within: "memory: …".
+    enforced: Vec<String>,
     log_path: String,
     log_size: u64,
 }
@@ -164,6 +166,7 @@ impl Attempt {
             end: attempt.end.as_ref().map_or_else(|| "running".to_owned(), ToString::to_string),
             outcome: attempt.outcome.map(Tag::outcome),
             note: attempt.note.clone(),
+            enforced: attempt.enforced.iter().map(|(what, how)| format!("{what}: {how}")).collect(),
             log_path,
             log_size: attempt.log_size,
         }

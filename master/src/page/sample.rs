@@ -1,5 +1,7 @@
 //! Samples that the pages are rendered with: every text in them is hostile.
 
+use std::collections::BTreeMap;
+
 use model::operator::{
     AttemptView, Differs, Divergence, DivergenceCounts, EventDetail, EventSummary, IntakeCounts, JobCounts, JobDetail,
     JobSummary, Mode, Status, Stop, VerdictView, Warning, WorkerCounts, WorkerState, WorkerView,
@@ -49,6 +51,7 @@ pub fn job_detail() -> JobDetail {
         end: finished_at.map(|_| End::Exited { code: 75 }),
         note: Some(HOSTILE.into()),
         outcome: finished_at.map(|_| Outcome::Failed),
+        enforced: BTreeMap::from([(HOSTILE.to_owned(), HOSTILE.to_owned())]),
         log_size: 40,
     };
     JobDetail {

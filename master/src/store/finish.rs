@@ -81,6 +81,7 @@ pub(super) struct Told<'a> {
     ran: Option<i64>,
     claimed_end: Option<i64>,
     log_size: u64,
+    enforced: Option<String>,
     reported: bool,
 }
 
@@ -93,12 +94,22 @@ impl<'a> Told<'a> {
             ran: Some(report.ran.micros()),
             claimed_end: report.ended_at.map(|at| at.0),
             log_size: report.log_size,
+            enforced: (!report.enforced.is_empty()).then(|| json!(report.enforced).to_string()),
             reported: true,
         }
     }
 
     pub(super) fn lost() -> Told<'static> {
-        Told { end: &End::Lost, findings: &[], note: None, ran: None, claimed_end: None, log_size: 0, reported: false }
+        Told {
+            end: &End::Lost,
+            findings: &[],
+            note: None,
+            ran: None,
+            claimed_end: None,
+            log_size: 0,
+            enforced: None,
+            reported: false,
+        }
     }
 }
 
@@ -183,6 +194,7 @@ impl Moves {
             outcome: told.findings.iter().map(|finding| finding.outcome).max(),
             note: told.note.map(str::to_owned),
             log_size: int(told.log_size),
+            enforced: told.enforced.clone(),
             secret: told.reported.then(|| taken.secret.clone()),
         });
         let stopped = taken.cancel.is_some() && !taken.requeue;

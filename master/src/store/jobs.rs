@@ -302,10 +302,10 @@ impl Store {
         let rows: Vec<AttemptRow> = on_read!(self.db(), |pool| {
             sqlx::query_as(
                 "SELECT a.attempt, a.worker, a.started_at, a.finished_at, a.ran, a.claimed_end, a.how, a.note, a.outcome,
-                        a.log_size
+                        a.enforced, a.log_size
                  FROM attempts a JOIN jobs j ON j.seq = a.job WHERE j.id = $1
                  UNION ALL
-                 SELECT l.attempt, l.worker, l.started_at, NULL, NULL, NULL, NULL, NULL, NULL, 0
+                 SELECT l.attempt, l.worker, l.started_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0
                  FROM leases l JOIN jobs j ON j.seq = l.job WHERE j.id = $1
                  ORDER BY attempt",
             )
@@ -324,6 +324,10 @@ impl Store {
                 end: row.how.map(|how| read_end(job, &how)).transpose()?,
                 note: row.note,
                 outcome: row.outcome.map(|text| read_outcome("attempts", job, &text)).transpose()?,
+                enforced: (row.enforced)
+                    .map(|text| serde_json::from_str(&text).map_err(|_| corrupt("attempts", "enforced", job, &text)))
+                    .transpose()?
+                    .unwrap_or_default(),
                 log_size: nat(row.log_size),
             })
         };
@@ -363,6 +367,7 @@ struct AttemptRow {
     how: Option<String>,
     note: Option<String>,
     outcome: Option<String>,
+    enforced: Option<String>,
     log_size: i64,
 }
 

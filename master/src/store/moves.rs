@@ -33,6 +33,8 @@ pub(super) struct AttemptRow {
     pub outcome: Option<Outcome>,
     pub note: Option<String>,
     pub log_size: i64,
+    /// JSON: texts by name.
+    pub enforced: Option<String>,
     pub secret: Option<Vec<u8>>,
 }
 
@@ -142,9 +144,10 @@ impl Moves {
         sqlx::query(
             "WITH a AS (
                  INSERT INTO attempts (job, attempt, worker, started_at, ran, how, outcome, note, log_size, secret,
-                     claimed_end, finished_at)
+                     claimed_end, enforced, finished_at)
                  SELECT g.*, $1 FROM unnest($2::bigint[], $3::int[], $4::text[], $5::bigint[], $6::bigint[],
-                     $7::text[], $8::text[], $9::text[], $10::bigint[], $11::bytea[], $32::bigint[]) AS g),
+                     $7::text[], $8::text[], $9::text[], $10::bigint[], $11::bytea[], $32::bigint[],
+                     $34::text[]) AS g),
              q AS (
                  INSERT INTO queued (job, attempt, needs, rank, expires_at)
                  SELECT * FROM unnest($12::bigint[], $13::int[], $14::int[], $15::bigint[], $16::bigint[])),
@@ -196,6 +199,7 @@ impl Moves {
         .bind(all(&self.outbox, |r| r.body.as_str()))
         .bind(all(&self.attempts, |r| r.claimed_end))
         .bind(all(&self.ended, |r| r.successor))
+        .bind(all(&self.attempts, |r| r.enforced.as_deref().map(clean)))
         .execute(&mut **tx)
         .await?;
         Ok(())
@@ -205,9 +209,10 @@ impl Moves {
         let mut batches: Vec<(&'static str, Vec<serde_json::Value>)> = Vec::new();
         batches.push((
             "INSERT INTO attempts (job, attempt, worker, started_at, ran, how, outcome, note, log_size, secret,
-                 claimed_end, finished_at)
+                 claimed_end, enforced, finished_at)
              SELECT r.value->>0, r.value->>1, r.value->>2, r.value->>3, r.value->>4, r.value->>5, r.value->>6,
-                 r.value->>7, r.value->>8, unhex(r.value->>9), r.value->>10, $2 FROM json_each($1) r",
+                 r.value->>7, r.value->>8, unhex(r.value->>9), r.value->>10,
+                 r.value->>11, $2 FROM json_each($1) r",
             self.attempts
                 .iter()
                 .map(|r| {
@@ -223,6 +228,7 @@ impl Moves {
                         r.log_size,
                         r.secret.as_ref().map(hex::encode),
                         r.claimed_end,
+                        r.enforced.as_deref().map(clean),
                     ])
                 })
                 .collect(),

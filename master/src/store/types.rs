@@ -140,6 +140,8 @@ pub struct ReportIn {
     pub ended_at: Option<Time>,
     pub findings: Vec<Finding>,
     pub note: Option<String>,
+    /// What the process was kept within, and by what.
+    pub enforced: BTreeMap<String, String>,
     pub log_size: u64,
 }
 

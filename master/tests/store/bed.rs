@@ -220,6 +220,7 @@ pub fn report(granted: &Granted, end: End) -> ReportIn {
         ended_at: None,
         findings: Vec::new(),
         note: None,
+        enforced: [("memory".to_owned(), "1GiB, by cgroup v2".to_owned())].into(),
         log_size: 9,
     }
 }

@@ -25,6 +25,7 @@ stories! {
         let attempts = bed.store.attempts(granted.job).await.unwrap();
         assert_eq!(attempts.len(), 1);
         assert_eq!((attempts[0].worker.as_str(), attempts[0].log_size), ("w1", 9));
+        assert_eq!(attempts[0].enforced["memory"], "1GiB, by cgroup v2");
         assert_eq!(bed.store.counts().await.unwrap().finished, 1);
         assert_eq!(bed.store.outbox_len().await.unwrap(), 1);
         bed.sound().await;

@@ -14,6 +14,7 @@ use crate::yaml::{Node, Tree};
 /// fault. Subjects are handed on in the environment only: as a variable, Ansible would take them for a template.
 const STANDARD_TEST: &str = r#"set -u
 export TEST_SUBJECTS="$2" TEST_ARTIFACTS="$TASKOTRON_ARTIFACTS" ANSIBLE_NOCOLOR=1 ANSIBLE_LOCALHOST_WARNING=0
+export ANSIBLE_REMOTE_TEMP="$TMPDIR"
 unjudged() {
     [ -e "$TASKOTRON_RESULTS" ] || printf 'results:\n- outcome: ERROR\n  note: %s\n' "$1" > "$TASKOTRON_RESULTS"
 }

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::Span;
 use model::lease::ResultFormat;
+use model::{Bounds, Sandbox, Size, Span};
 
 use super::{Concurrency, NAMES, Stage, Task, form, source};
 use crate::fault::{Problems, hint};
@@ -12,7 +12,7 @@ use crate::section::{self, Section};
 use crate::template::Template;
 use crate::yaml::{Key, Node, Tree};
 
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 19] = [
     "source",
     "run",
     "needs",
@@ -25,6 +25,8 @@ const KEYS: [&str; 17] = [
     "results",
     "artifacts",
     "limits",
+    "network",
+    "sandbox",
     "secrets",
     "testcase",
     "priority",
@@ -51,7 +53,7 @@ impl Task {
         let (timeout, no_output_timeout, grace) = (span("timeout"), span("no_output_timeout"), span("grace"));
         let mut flag = |key| section.get(key).and_then(|node| section::boolean(node, key, problems));
         let (interruptible, exclusive) = (flag("interruptible"), flag("exclusive").unwrap_or(false));
-        let (log_limit, artifact_limit) = section.get("limits").map(|node| limits(node, problems)).unwrap_or_default();
+        let (bounds, kept) = bounds(&section, problems);
         Some(Task {
             name: key.name.clone(),
             source: section.get("source").and_then(|node| source::read(node, problems)),
@@ -64,9 +66,10 @@ impl Task {
             interruptible,
             exclusive,
             results: section.get("results").map_or(usual, |node| results(node, problems)),
-            log_limit: log_limit.unwrap_or(LOG_LIMIT),
+            log_limit: kept.log.unwrap_or(LOG_LIMIT),
             artifacts: section.get("artifacts").map_or_else(default_artifacts, |node| artifacts(node, problems)),
-            artifact_limit: artifact_limit.unwrap_or(ARTIFACT_LIMIT),
+            artifact_limit: kept.artifacts.unwrap_or(ARTIFACT_LIMIT),
+            bounds,
             testcase: section.get("testcase").and_then(|node| of_a_job(node, "testcase", problems)),
             secrets: section.get("secrets").map(|node| secrets(&key.name, node, problems)).unwrap_or_default(),
             priority: section.get("priority").and_then(|n| section::integer(n, "priority", problems)).unwrap_or(0),
@@ -310,16 +313,55 @@ fn artifacts(node: &Node, problems: &mut Problems) -> Vec<String> {
     patterns
 }
 
-/// Bytes of log, and of artifacts.
-fn limits(node: &Node, problems: &mut Problems) -> (Option<u64>, Option<u64>) {
-    let Some(section) = Section::open(node, "limits", &["log", "artifacts", "memory", "cpus", "files"], problems)
-    else {
-        return (None, None);
+/// How many bytes are kept, where a task says it.
+#[derive(Default)]
+struct Kept {
+    log: Option<u64>,
+    artifacts: Option<u64>,
+}
+
+/// What its jobs are kept within, and how many bytes are kept of their logs and artifacts.
+fn bounds(task: &Section<'_>, problems: &mut Problems) -> (Bounds, Kept) {
+    let mut bounds = Bounds {
+        network: task.get("network").and_then(|node| section::boolean(node, "network", problems)),
+        sandbox: task.get("sandbox").and_then(|node| sandbox(node, problems)),
+        ..Bounds::default()
     };
-    for key in ["memory", "cpus", "files"] {
-        let message = format!("limits.{key} is not yet supported: leave it out, and limit the worker's own service");
-        section.not_yet(key, &message, problems);
+    let Some(node) = task.get("limits") else { return (bounds, Kept::default()) };
+    let known = ["memory", "cpus", "processes", "files", "disk", "log", "artifacts"];
+    let Some(limits) = Section::open(node, "limits", &known, problems) else { return (bounds, Kept::default()) };
+    let mut size = |key: &str| limits.get(key).and_then(|node| section::size(node, &format!("limits.{key}"), problems));
+    (bounds.memory, bounds.disk) = (size("memory"), size("disk"));
+    let kept = Kept { log: size("log"), artifacts: size("artifacts") };
+    if bounds.memory.is_some_and(|bytes| bytes < Bounds::LEAST_MEMORY) {
+        let least = Size(Bounds::LEAST_MEMORY);
+        problems.add(limits.key("memory"), format!("limits.memory is {least} at least: in less no program starts"));
     }
-    let mut size = |key, what| section.get(key).and_then(|node| section::size(node, what, problems));
-    (size("log", "limits.log"), size("artifacts", "limits.artifacts"))
+    let mut count =
+        |key: &str| limits.get(key).and_then(|node| section::count(node, &format!("limits.{key}"), problems));
+    (bounds.processes, bounds.files) = (count("processes"), count("files"));
+    bounds.cpus = limits.get("cpus").and_then(|node| cpus(node, problems));
+    (bounds, kept)
+}
+
+/// Fewer than a hundredth of a processor is less than the kernel measures out.
+fn cpus(node: &Node, problems: &mut Problems) -> Option<f64> {
+    let cpus = match &node.tree {
+        Tree::Number(number) => number.as_f64().filter(|n| (0.01..=4096.0).contains(n)),
+        Tree::Null | Tree::Bool(_) | Tree::Text(_) | Tree::List(_) | Tree::Map(_) => None,
+    };
+    if cpus.is_none() {
+        problems.add(node.place, "limits.cpus is a number of processors such as 2 or 0.5");
+    }
+    cpus
+}
+
+fn sandbox(node: &Node, problems: &mut Problems) -> Option<Sandbox> {
+    match section::text(node, "sandbox", problems)?.parse() {
+        Ok(sandbox) => Some(sandbox),
+        Err(error) => {
+            problems.add(node.place, error.to_string());
+            None
+        }
+    }
 }

@@ -127,6 +127,7 @@ fn passed(lease: Lease) -> Report {
         ended_at: None,
         findings: vec![Finding::of(Outcome::Passed)],
         note: None,
+        enforced: Default::default(),
         log_size: 0,
         log: None,
     }

@@ -11,6 +11,7 @@ use tokio::time::sleep;
 
 use super::broker::Broker;
 use super::figure::{Figure, Unit, percentile};
+use super::isolation::Isolation;
 use super::site::{self, Site};
 use super::{Servers, limit};
 
@@ -19,6 +20,9 @@ pub struct Dispatch {
     /// How many messages
     #[arg(long, default_value_t = 300, value_name = "N")]
     messages: usize,
+    /// What jobs are kept in; given several times, one is measured after the other
+    #[arg(long, value_name = "WHICH", default_value = "on")]
+    isolation: Vec<Isolation>,
 }
 
 /// The item is the moment of publishing; what the process prints is the moment at which it ran, in nanoseconds.
@@ -35,14 +39,26 @@ impl Dispatch {
         let url = servers.amqp()?.to_owned();
         let broker = Broker::connect(&url).await?;
         let amqp = broker.settings(&url);
-        let adjust = |settings: &mut crate::settings::Settings| settings.trigger.amqp = Some(amqp);
-        let measured =
-            site::on(servers.engine()?, CONFIGURATION, adjust, async |site| self.run(site, &broker, &url).await).await;
+        let mut figures = Vec::new();
+        for isolation in &self.isolation {
+            let adjust = |settings: &mut crate::settings::Settings| {
+                settings.trigger.amqp = Some(amqp.clone());
+                isolation.set(&mut settings.worker);
+            };
+            let run = async |site: &mut Site| self.run(site, &broker, &url, *isolation).await;
+            figures.push(site::on(servers.engine()?, CONFIGURATION, adjust, run).await);
+        }
         broker.close().await?;
-        measured
+        Ok(figures.into_iter().collect::<anyhow::Result<Vec<_>>>()?.concat())
     }
 
-    async fn run(&self, site: &mut Site, broker: &Broker, url: &str) -> anyhow::Result<Vec<Figure>> {
+    async fn run(
+        &self,
+        site: &mut Site,
+        broker: &Broker,
+        url: &str,
+        isolation: Isolation,
+    ) -> anyhow::Result<Vec<Figure>> {
         let floor = self.floor(site, url).await?;
         site.start(&["resultsdb", "master", "worker", "trigger"]).await?;
         site.until("the worker to be there", Duration::from_millis(50), |s| s.workers.ready == 1).await?;
@@ -56,7 +72,8 @@ impl Dispatch {
         site.until("every job to be over", Duration::from_millis(100), |s| s.jobs.finished == jobs).await?;
         let mut samples = self.samples(site).await?;
         let engine = site.engine.name();
-        let figure = |what: &str, value| Figure::new(what, engine, value, Unit::Milliseconds);
+        let name = |what: &str| format!("{what}{}", isolation.note());
+        let figure = |what: &str, value| Figure::new(name(what), engine, value, Unit::Milliseconds);
         let what = "bare delivery, log sync, two commits, spawn";
         Ok(vec![
             figure("dispatch, idle, p50", percentile(&mut samples, 0.5)).budget(10.0, 4.0).limit(

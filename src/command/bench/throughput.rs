@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::Servers;
 use super::figure::{Figure, Unit};
+use super::isolation::Isolation;
 use super::site::{self, Site, TRUE};
 use super::{limit, limit::per_second};
 
@@ -19,6 +20,9 @@ pub struct Throughput {
     /// How many of them run at once
     #[arg(long, default_value_t = 32, value_name = "N")]
     slots: u32,
+    /// What jobs are kept in; given several times, one is measured after the other
+    #[arg(long, value_name = "WHICH", default_value = "on")]
+    isolation: Vec<Isolation>,
 }
 
 const RULE: &str =
@@ -26,12 +30,20 @@ const RULE: &str =
 
 impl Throughput {
     pub async fn measure(&self, servers: &Servers) -> anyhow::Result<Vec<Figure>> {
-        let adjust = |settings: &mut crate::settings::Settings| settings.worker.slots = self.slots;
         let configuration = format!("{RULE}{TRUE}");
-        site::on(servers.engine()?, &configuration, adjust, async |site| self.run(site).await).await
+        let mut figures = Vec::new();
+        for isolation in &self.isolation {
+            let adjust = |settings: &mut crate::settings::Settings| {
+                settings.worker.slots = self.slots;
+                isolation.set(&mut settings.worker);
+            };
+            let run = async |site: &mut Site| self.run(site, *isolation).await;
+            figures.extend(site::on(servers.engine()?, &configuration, adjust, run).await?);
+        }
+        Ok(figures)
     }
 
-    async fn run(&self, site: &mut Site) -> anyhow::Result<Vec<Figure>> {
+    async fn run(&self, site: &mut Site, isolation: Isolation) -> anyhow::Result<Vec<Figure>> {
         let spawns = limit::spawns(self.slots as usize).await?;
         let bare = site.database("bare").await?;
         let commits = limit::commits(&bare).await?;
@@ -45,7 +57,7 @@ impl Throughput {
         site.until("every result to be stored", look, |s| s.jobs.finished == jobs && s.outbox == 0).await?;
         let rate = per_second(self.jobs, begun);
         site.proof(jobs).await?;
-        let what = format!("whole chain, {} jobs, {} slots", self.jobs, self.slots);
+        let what = format!("whole chain, {} jobs, {} slots{}", self.jobs, self.slots, isolation.note());
         let engine = site.engine.name();
         Ok(vec![
             Figure::new(what, engine, rate, Unit::PerSecond).budget(600.0, 1500.0).limit(

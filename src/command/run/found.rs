@@ -1,5 +1,7 @@
 //! What a run found, for people and for programs.
 
+use std::collections::BTreeMap;
+
 use model::lease::{JobOrder, Report};
 use model::source::{JobSource, Source};
 use model::{End, Finding, Outcome};
@@ -22,6 +24,8 @@ pub struct Ran {
     note: Option<String>,
     /// How many seconds there was a process.
     ran: f64,
+    /// What it was kept within.
+    enforced: BTreeMap<String, String>,
     results: Vec<Finding>,
 }
 
@@ -37,6 +41,7 @@ impl Ran {
             End::Exited { .. } => report.findings,
             End::Signalled { .. }
             | End::TimedOut { .. }
+            | End::OverLimit { .. }
             | End::Cancelled
             | End::HandedBack
             | End::Lost
@@ -52,18 +57,8 @@ impl Ran {
         }
         let outcome = results.iter().map(|finding| finding.outcome).max().unwrap_or(Outcome::Error);
         let ran = report.ran.0.as_secs_f64();
-        Ran {
-            task: task.name,
-            item,
-            item_type,
-            arch,
-            source,
-            end: report.end,
-            outcome,
-            note: report.note,
-            ran,
-            results,
-        }
+        let Report { end, note, enforced, .. } = report;
+        Ran { task: task.name, item, item_type, arch, source, end, outcome, note, ran, enforced, results }
     }
 
     pub fn passed(&self) -> bool {

@@ -22,6 +22,7 @@ fn task(results: Vec<ResultFormat>) -> TaskOrder {
         artifacts: Vec::new(),
         artifact_limit: 0,
         secrets: Vec::new(),
+        bounds: Default::default(),
     }
 }
 

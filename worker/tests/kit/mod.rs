@@ -35,7 +35,11 @@ pub struct Book {
     pub given: HashMap<Uuid, Vec<Lease>>,
     /// Every claim that came: its id and the slots it asked for.
     pub claims: Vec<(Uuid, u32)>,
+    /// How many claims are held.
+    pub claiming: usize,
     pub incarnations: BTreeSet<Uuid>,
+    /// What the worker offers, once it has claimed.
+    pub labels: Option<BTreeSet<String>>,
     /// How many incarnations had claimed when each request with reports came.
     pub claimants: Vec<usize>,
     pub renewals: usize,
@@ -125,10 +129,22 @@ fn unavailable() -> Response {
     StatusCode::SERVICE_UNAVAILABLE.into_response()
 }
 
+/// A claim as long as it is held: it ends with its connection.
+struct Held<'a>(&'a Master);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.change_quietly(|book| book.claiming -= 1);
+    }
+}
+
 async fn claim(State(master): State<Master>, Json(claim): Json<Claim>) -> Response {
+    let _held = Held(&master);
     master.change(|book| {
+        book.claiming += 1;
         book.claims.push((claim.claim, claim.slots));
         book.incarnations.insert(claim.worker.incarnation);
+        book.labels = Some(claim.worker.labels.clone());
     });
     let until = tokio::time::Instant::now() + claim.wait.0;
     loop {
@@ -274,6 +290,7 @@ pub fn lease(script: &str) -> Lease {
             secrets: Vec::new(),
             artifacts: Vec::new(),
             artifact_limit: 10 << 20,
+            bounds: Default::default(),
         },
         item: "foo-1-1.fc41".to_owned(),
         item_type: "koji_build".to_owned(),
@@ -318,6 +335,7 @@ pub fn settings(master: &Master, dir: &Path) -> Settings {
         slots: 4,
         dir: dir.join("worker"),
         control_loss_grace: Span::seconds(120),
+        writable: vec![dir.to_owned()],
         ..Settings::default()
     }
 }
