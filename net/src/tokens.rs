@@ -32,12 +32,14 @@ pub struct Grant {
 
 /// The tokens that a server accepts.
 #[derive(Clone)]
-pub struct Tokens(Arc<Inner>);
+pub struct Tokens {
+    inner: Arc<Inner>,
+    /// Whether those without a token may read.
+    public_read: bool,
+}
 
 struct Inner {
     file: Option<PathBuf>,
-    /// Whether those without a token may read.
-    public_read: bool,
     known: RwLock<Known>,
 }
 
@@ -54,7 +56,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 impl Tokens {
     /// The tokens of a file.
     pub fn from_file(file: &Path, public_read: bool) -> io::Result<Tokens> {
-        let tokens = Tokens(Arc::new(Inner { file: Some(file.to_owned()), public_read, known: RwLock::default() }));
+        let inner = Arc::new(Inner { file: Some(file.to_owned()), known: RwLock::default() });
+        let tokens = Tokens { inner, public_read };
         tokens.look(true)?;
         Ok(tokens)
     }
@@ -63,7 +66,12 @@ impl Tokens {
     pub fn fixed(grants: impl IntoIterator<Item = (Secret, Grant)>, public_read: bool) -> Tokens {
         let grants = grants.into_iter().filter_map(|(s, g)| Some((Tokens::hash(s.expose()?), g))).collect();
         let known = RwLock::new(Known { grants, changed: None, looked: None });
-        Tokens(Arc::new(Inner { file: None, public_read, known }))
+        Tokens { inner: Arc::new(Inner { file: None, known }), public_read }
+    }
+
+    /// The same tokens, where those without one may do what a reader may.
+    pub fn open(&self) -> Tokens {
+        Tokens { inner: self.inner.clone(), public_read: true }
     }
 
     /// The line of a token file that grants this.
@@ -82,7 +90,7 @@ impl Tokens {
         if let Err(e) = self.look(false) {
             tracing::warn!(error = %e, "the token file cannot be read; the tokens known so far stay in force");
         }
-        let known = self.0.known.read().expect("no one panics while holding it");
+        let known = self.inner.known.read().expect("no one panics while holding it");
         known.grants.get(hash).filter(|g| g.expires.is_none_or(|end| now < end)).cloned()
     }
 
@@ -98,20 +106,20 @@ impl Tokens {
 
     /// Every grant, for a listing.
     pub fn grants(&self) -> Vec<Grant> {
-        self.0.known.read().expect("no one panics while holding it").grants.values().cloned().collect()
+        self.inner.known.read().expect("no one panics while holding it").grants.values().cloned().collect()
     }
 
     /// Reads the file again if it changed and was not looked at just now.
     fn look(&self, first: bool) -> io::Result<()> {
-        let Some(file) = &self.0.file else { return Ok(()) };
+        let Some(file) = &self.inner.file else { return Ok(()) };
         let now = Instant::now();
         {
-            let known = self.0.known.read().expect("no one panics while holding it");
+            let known = self.inner.known.read().expect("no one panics while holding it");
             if known.looked.is_some_and(|t| now.duration_since(t) < LOOK_AGAIN) {
                 return Ok(());
             }
         }
-        let mut known = self.0.known.write().expect("no one panics while holding it");
+        let mut known = self.inner.known.write().expect("no one panics while holding it");
         known.looked = Some(now);
         let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", file.display()));
         let changed = std::fs::metadata(file).and_then(|m| m.modified()).map_err(named)?;
@@ -187,7 +195,7 @@ async fn check(State((tokens, roles)): State<(Tokens, Arc<[Role]>)>, mut request
 }
 
 fn caller(tokens: &Tokens, roles: &[Role], headers: &HeaderMap) -> Result<Caller, Problem> {
-    let public = roles.contains(&Role::Reader) && tokens.0.public_read;
+    let public = roles.contains(&Role::Reader) && tokens.public_read;
     let wanted = || roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(" or ");
     let Some(token) = token_of(headers) else {
         if public {

@@ -1,4 +1,4 @@
-//! The results store: ResultsDB's REST API v2.0 and pages over PostgreSQL or SQLite, and its messages on the bus.
+//! The results store: ResultsDB's REST APIs v2.0 and v3, and pages over PostgreSQL or SQLite, and its messages on the bus.
 //!
 //! Results only ever come in, are read and are told of; nothing here runs, schedules or judges anything.
 
@@ -10,6 +10,7 @@ mod messages;
 mod moment;
 mod pages;
 mod pattern;
+mod permission;
 mod result;
 mod settings;
 mod store;
@@ -25,20 +26,23 @@ use tower::ServiceExt as _;
 
 pub use health::health;
 pub use messages::{Messages, Teller, tell};
+pub use permission::{Permission, Permissions};
 pub use result::{Change, Group, NewGroup, NewResult, NewTestcase, StoredResult, Testcase};
 pub use settings::{Settings, WriteAccess};
 pub use store::{Appended, Backlog, Filter, GroupFilter, Latest, Names, Page, Range, Store, Wanted};
 
-/// The API under `/api/v2.0`, and the pages; to be merged into another router or served alone.
+/// The APIs under `/api/v2.0` and `/api/v3`, and the pages; to be merged into another router or served alone.
 pub fn router(store: Store, settings: &Settings, tokens: &Tokens) -> Router {
     let app = api::App {
         store,
         outcomes: settings.outcomes(),
         documentation: settings.documentation.clone(),
         told: settings.messages.clone(),
+        permissions: settings.permissions.clone(),
     };
     let app = Arc::new(app);
-    api::router(app.clone(), settings, tokens).merge(pages::router(app, tokens))
+    let v3 = api::v3::router(app.clone(), tokens);
+    api::router(app.clone(), settings, tokens).merge(v3).merge(pages::router(app, tokens))
 }
 
 /// Serves `router` also under the path prefix that a proxy names in `X-Script-Name`. Outermost, since an address is

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::messages::Messages;
+use crate::permission::Permissions;
 
 /// How a results store is run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +16,8 @@ pub struct Settings {
     /// Where a store that runs alone listens.
     pub listen: SocketAddr,
     pub write_access: WriteAccess,
+    /// Who may post results of which testcases; none: whoever may post may post them of all.
+    pub permissions: Permissions,
     /// Whether those without a token may read. It counts where the tokens are made.
     pub public_read: bool,
     /// Outcomes besides PASSED, INFO, FAILED and NEEDS_INSPECTION.
@@ -45,6 +48,7 @@ impl Default for Settings {
             database: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 5001)),
             write_access: WriteAccess::Token,
+            permissions: Permissions::default(),
             public_read: true,
             additional_outcomes: ["QUEUED", "RUNNING", "ERROR"].map(String::from).to_vec(),
             messages: None,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use net::Caller;
 
 use super::address::Address;
 use super::body::Object;
@@ -23,7 +24,12 @@ use crate::{identity, term};
 /// How many results share a transaction.
 const SLICE: usize = 500;
 
-pub async fn create(State(app): State<Arc<App>>, address: Address, Object(body): Object) -> Result<Response, ApiError> {
+pub async fn create(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    address: Address,
+    Object(body): Object,
+) -> Result<Response, ApiError> {
     let results = match body.get("results") {
         Some(Json::List(results)) => results,
         Some(other) => {
@@ -39,7 +45,7 @@ pub async fn create(State(app): State<Arc<App>>, address: Address, Object(body):
     let mut good = Vec::with_capacity(results.len());
     let mut answers: Vec<Option<String>> = Vec::with_capacity(results.len());
     for result in results {
-        match read(&app, result) {
+        match read(&app, &caller, result) {
             Ok(mut result) => {
                 result.told_at = app.told_at(&address);
                 good.push(result);
@@ -72,7 +78,7 @@ pub async fn create(State(app): State<Arc<App>>, address: Address, Object(body):
     Ok(render::json(StatusCode::OK, out))
 }
 
-fn read(app: &App, body: &Json) -> Result<NewResult, ApiError> {
+fn read(app: &App, caller: &Caller, body: &Json) -> Result<NewResult, ApiError> {
     if !matches!(body, Json::Object(_)) {
         return Err(ApiError::Invalid(vec![Fault::new(
             "results",
@@ -82,6 +88,7 @@ fn read(app: &App, body: &Json) -> Result<NewResult, ApiError> {
         )]));
     }
     let mut result = posted::result(body, &app.outcomes, net::clock::now(), identity::new_group)?;
+    app.permit(caller, &result.testcase.name)?;
     match body.get("idempotency_key") {
         None | Some(Json::Null) => {}
         Some(Json::Text(key)) if (1..=LONGEST_KEY).contains(&key.len()) && !key.contains('\0') => {

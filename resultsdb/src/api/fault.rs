@@ -75,6 +75,12 @@ impl ApiError {
         ApiError::Message(StatusCode::NOT_FOUND, what.into())
     }
 
+    pub fn forbidden(user: &str, testcase: &str) -> ApiError {
+        let what =
+            format!("403 Forbidden: User {user} is not authorized to submit results for the test case {testcase}");
+        ApiError::Message(StatusCode::FORBIDDEN, what)
+    }
+
     pub fn bad_request() -> ApiError {
         ApiError::Message(StatusCode::BAD_REQUEST, "Bad request".into())
     }

@@ -12,6 +12,7 @@ mod query;
 mod render;
 mod results;
 mod testcases;
+pub mod v3;
 
 use std::sync::Arc;
 
@@ -22,9 +23,10 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, MethodRouter, any, get, on, post};
 use model::Role;
-use net::{Tokens, guard};
+use net::{Caller, Tokens, guard};
 
 use crate::messages::Messages;
+use crate::permission::Permissions;
 use crate::store::Store;
 use crate::{Settings, WriteAccess};
 
@@ -41,9 +43,18 @@ pub struct App {
     pub documentation: String,
     /// The bus that is told of results, if one is.
     pub told: Option<Messages>,
+    pub permissions: Permissions,
 }
 
 impl App {
+    /// Whether a caller may post results of a testcase.
+    fn permit(&self, caller: &Caller, testcase: &str) -> Result<(), ApiError> {
+        if self.permissions.allow(&caller.name, testcase) {
+            return Ok(());
+        }
+        Err(ApiError::forbidden(&caller.name, testcase))
+    }
+
     /// What a new result's message says of where this store is, if there is to be one.
     fn told_at(&self, address: &Address) -> Option<String> {
         let to = self.told.as_ref()?;
@@ -88,7 +99,7 @@ pub fn router(app: Arc<App>, settings: &Settings, tokens: &Tokens) -> Router {
         .route("/api/v2.0/{*rest}", any(unknown));
     let writes = match settings.write_access {
         WriteAccess::Token => guard(writes, tokens, Role::Submitter),
-        WriteAccess::Open => guard(writes, &Tokens::fixed([], true), Role::Reader),
+        WriteAccess::Open => guard(writes, &tokens.open(), Role::Reader),
     };
     Router::new()
         .merge(guard(reads, tokens, Role::Reader))

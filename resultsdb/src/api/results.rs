@@ -5,6 +5,8 @@ use std::sync::Arc;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use net::Caller;
+use uuid::Uuid;
 
 use super::address::Address;
 use super::body::Object;
@@ -18,20 +20,26 @@ pub const LONGEST_KEY: usize = 255;
 
 pub async fn create(
     State(app): State<Arc<App>>,
+    caller: Caller,
     address: Address,
     headers: HeaderMap,
     Object(body): Object,
 ) -> Result<Response, ApiError> {
     let mut result = posted::result(&body, &app.outcomes, net::clock::now(), identity::new_group)?;
+    app.permit(&caller, &result.testcase.name)?;
     result.told_at = app.told_at(&address);
-    if let Some(key) = headers.get("idempotency-key") {
-        let key = key.to_str().ok().map(str::trim).filter(|k| (1..=LONGEST_KEY).contains(&k.len()));
-        let refusal =
-            || ApiError::Message(StatusCode::BAD_REQUEST, "Idempotency-Key must be 1 to 255 ASCII characters".into());
-        result.key = Some(term::idempotency(key.ok_or_else(refusal)?));
-    }
+    result.key = key(&headers)?;
     let stored = app.store.post(result).await?;
     Ok(render::one(StatusCode::CREATED, &stored.result, &address, render::result))
+}
+
+/// The key under which a result is posted, if it is.
+pub fn key(headers: &HeaderMap) -> Result<Option<Uuid>, ApiError> {
+    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = key.to_str().ok().map(str::trim).filter(|k| (1..=LONGEST_KEY).contains(&k.len()));
+    let refusal =
+        || ApiError::Message(StatusCode::BAD_REQUEST, "Idempotency-Key must be 1 to 255 ASCII characters".into());
+    Ok(Some(term::idempotency(key.ok_or_else(refusal)?)))
 }
 
 pub async fn list(

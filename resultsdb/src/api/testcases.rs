@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use net::Caller;
 
 use super::address::Address;
 use super::body::Object;
@@ -13,11 +14,17 @@ use super::query::Parameters;
 use super::{App, posted, render, results};
 
 /// Makes a testcase, or changes the `ref_url` of one when it is given.
-pub async fn create(State(app): State<Arc<App>>, address: Address, Object(body): Object) -> Result<Response, ApiError> {
+pub async fn create(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    address: Address,
+    Object(body): Object,
+) -> Result<Response, ApiError> {
     let mut reader = posted::Reader::new(&body);
     let name = reader.name("name");
     let ref_url = reader.text("ref_url");
     let name = reader.done(name)?;
+    app.permit(&caller, &name)?;
     let testcase = app.store.put_testcase(&name, ref_url.as_deref()).await?;
     Ok(render::one(StatusCode::CREATED, &testcase, &address, render::testcase))
 }

@@ -9,11 +9,13 @@ mod listing;
 mod messages;
 mod pages;
 mod patterns;
+mod permissions;
 mod posting;
 mod protocol;
 mod server;
 mod testcases;
 mod together;
+mod typed;
 
 /// Runs each story on PostgreSQL and on SQLite.
 #[macro_export]
