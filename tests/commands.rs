@@ -232,4 +232,13 @@ fn a_benchmark_measures_the_real_rooms_and_leaves_nothing_behind() {
         }
         assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0, "{benchmark:?} leaves something");
     }
+    let arguments = ["bench", "-o", "json", "results", "--load", "2000", "--for", "50ms"];
+    let output =
+        program(env!("CARGO_BIN_EXE_taskotron"), home.path(), &arguments).env("TMPDIR", home.path()).output().unwrap();
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    let all: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(all.len() > 20 && all.iter().all(|m| m["rate"].as_f64() > Some(0.0)), "{all:?}");
+    let page = all.iter().find(|m| m["what"] == "item and type").unwrap();
+    assert!(page["length"].as_u64() > Some(5_000), "a page of twenty results is longer: {page}");
+    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0, "it leaves something");
 }

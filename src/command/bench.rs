@@ -14,6 +14,7 @@ mod limit;
 mod load;
 mod memory;
 mod replay;
+mod results;
 mod room;
 mod site;
 mod start;
@@ -69,6 +70,8 @@ enum What {
     Replay(replay::Replay),
     /// Memory of 'up' and of a worker; with --for, whether it grows
     Memory(memory::Memory),
+    /// Reads and writes of the results store a second, beside those of the original
+    Results(results::Results),
     /// From start to ready, and from the signal to the end
     Start,
 }
@@ -102,6 +105,10 @@ impl Bench {
             What::Intake(intake) => intake.measure(&self.servers).await?,
             What::Replay(replay) => replay.measure(&self.servers).await?,
             What::Memory(memory) => memory.measure(&self.servers).await?,
+            What::Results(results) => {
+                output::list(session.format, results.measure(&self.servers).await?)?;
+                return Ok(Exit::Reached);
+            }
             What::Start => start::measure(&self.servers).await?,
         };
         output::list(session.format, figures)?;
