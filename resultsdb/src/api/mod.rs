@@ -1,4 +1,4 @@
-//! ResultsDB's REST API v2.0, and beside it `POST /batch` for whoever delivers many results.
+//! ResultsDB's REST API v2.0, and beside it `/batch` for whoever delivers many results or asks of many items.
 
 mod address;
 mod batch;
@@ -7,10 +7,12 @@ mod export;
 mod fault;
 mod groups;
 mod landing;
+mod many;
 mod posted;
 mod query;
 mod render;
 mod results;
+mod tag;
 mod testcases;
 pub mod v3;
 
@@ -20,6 +22,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
 use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, MethodRouter, any, get, on, post};
 use model::Role;
@@ -79,9 +82,12 @@ pub fn router(app: Arc<App>, settings: &Settings, tokens: &Tokens) -> Router {
         .route("/api/v2.0/groups/{uuid}", read(groups::show))
         .route("/api/v2.0/groups/{uuid}/results", read(groups::results))
         .route("/api/v2.0/testcases", get(testcases::list))
-        .route("/api/v2.0/testcases/{*name}", read(testcases::show));
-    // ResultsDB has no such addresses; what they answer is streamed, and so has no tag.
-    let exports = Router::new()
+        .route("/api/v2.0/testcases/{*name}", read(testcases::show))
+        .route_layer(middleware::from_fn(tag::unchanged));
+    // ResultsDB has no such addresses; what they answer is streamed or is no GET, and so has no tag.
+    let beyond = Router::new()
+        .route("/api/v2.0/batch/latest", post(many::latest))
+        .route("/api/v2.0/batch/results", post(many::results))
         .route("/api/v2.0/export/results", read(export::results))
         .route("/api/v2.0/export/testcases", read(export::testcases))
         .route("/api/v2.0/export/groups", read(export::groups));
@@ -96,14 +102,15 @@ pub fn router(app: Arc<App>, settings: &Settings, tokens: &Tokens) -> Router {
         .route("/api/v2.0/testcases", others("GET, HEAD, OPTIONS, POST"))
         // ResultsDB has no such address, and to a reader neither have we.
         .route("/api/v2.0/batch", get(unknown))
+        .route("/api/v2.0/batch/latest", get(unknown))
+        .route("/api/v2.0/batch/results", get(unknown))
         .route("/api/v2.0/{*rest}", any(unknown));
     let writes = match settings.write_access {
         WriteAccess::Token => guard(writes, tokens, Role::Submitter),
         WriteAccess::Open => guard(writes, &tokens.open(), Role::Reader),
     };
     Router::new()
-        .merge(guard(reads, tokens, Role::Reader))
-        .merge(guard(exports, tokens, Role::Reader))
+        .merge(guard(reads.merge(beyond), tokens, Role::Reader))
         .merge(writes)
         .merge(others)
         .layer(DefaultBodyLimit::max(body::LARGEST))

@@ -34,6 +34,32 @@ impl Parameters {
         Ok(Parameters(pairs))
     }
 
+    /// The same parameters as members of a JSON object: a list stands for its elements with commas between them.
+    pub fn of_members(members: &[(String, Json)]) -> Result<Parameters, ApiError> {
+        let (mut pairs, mut faults) = (Vec::new(), Vec::new());
+        for (name, value) in members {
+            let given = match value {
+                Json::Null => continue,
+                Json::Text(_) | Json::Bool(_) | Json::Int(_) | Json::Float(_) => Some(value.python()),
+                Json::List(list) => {
+                    let texts = list.iter().map(|v| if let Json::Text(text) = v { Some(text.as_str()) } else { None });
+                    texts.collect::<Option<Vec<_>>>().map(|texts| texts.join(","))
+                }
+                Json::Object(_) => None,
+            };
+            match given {
+                Some(text) if !text.contains('\0') && !name.contains('\0') => pairs.push((name.clone(), text)),
+                Some(_) | None => faults.push(Fault::value(
+                    "parameters",
+                    "a parameter is a text or a list of texts, without NUL characters",
+                    value,
+                )),
+            }
+        }
+        none_of(faults)?;
+        Ok(Parameters(pairs))
+    }
+
     /// The first value of a name; an empty one counts as none.
     pub fn first(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
@@ -158,16 +184,23 @@ impl Parameters {
     }
 
     pub fn latest(&self, vocabulary: &[String]) -> Result<Latest, ApiError> {
-        let Listing { filter, distinct, page: _ } = self.results(vocabulary)?;
-        let distinct: Vec<String> = distinct.into_iter().filter(|key| !key.is_empty()).collect();
+        let latest = self.latest_of_items(vocabulary)?;
+        let filter = &latest.filter;
         let unfiltered = filter.testcases.is_none()
             && filter.groups.is_empty()
             && filter.since.from.is_none()
             && filter.data.is_empty();
-        if unfiltered && !distinct.is_empty() {
+        if unfiltered && !latest.distinct.is_empty() {
             let message = "Please, provide at least one filter beside '_distinct_on'";
             return Err(ApiError::Message(axum::http::StatusCode::BAD_REQUEST, message.into()));
         }
+        Ok(latest)
+    }
+
+    /// As [`Parameters::latest`], where the items are a filter already.
+    pub fn latest_of_items(&self, vocabulary: &[String]) -> Result<Latest, ApiError> {
+        let Listing { filter, distinct, page: _ } = self.results(vocabulary)?;
+        let distinct: Vec<String> = distinct.into_iter().filter(|key| !key.is_empty()).collect();
         Ok(Latest { filter, distinct })
     }
 

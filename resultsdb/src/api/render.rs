@@ -7,14 +7,21 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::address::Address;
+use super::tag;
 use crate::json::{optional, text};
 use crate::moment;
 use crate::result::{Group, NewGroup, StoredResult, Testcase};
 
-/// An answer of this JSON text.
+/// An answer of this JSON text; what was found has a tag.
 pub fn json(status: StatusCode, mut body: String) -> Response {
     body.push('\n');
-    (status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+    let tag = (status == StatusCode::OK).then(|| tag::of(&body));
+    let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    let mut response = (status, kind, body).into_response();
+    if let Some(tag) = tag {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
 }
 
 pub fn result(result: &StoredResult, address: &Address, out: &mut String) {

@@ -27,7 +27,7 @@ impl Store {
             return Ok(self.inner.newest(&question, walk).rows(self.db()).await?);
         }
         let walk = self.inner.walk(&mut question).await?;
-        let mut seen = Combinations { keys: &latest.distinct, seen: HashSet::new() };
+        let mut seen = Combinations::of(&latest.distinct);
         let mut newest = Vec::new();
         let take = |result: StoredResult| {
             if seen.adds(&result) {
@@ -84,17 +84,21 @@ impl Inner {
 }
 
 /// The combinations of testcase and values that have been met so far.
-struct Combinations<'k> {
+pub(super) struct Combinations<'k> {
     keys: &'k [String],
     seen: HashSet<(String, Vec<Option<String>>)>,
 }
 
-impl Combinations<'_> {
+impl<'k> Combinations<'k> {
+    pub(super) fn of(keys: &'k [String]) -> Combinations<'k> {
+        Combinations { keys, seen: HashSet::new() }
+    }
+
     /// Of one result, no more combinations than this count: values of different keys multiply.
     const MOST: usize = 4096;
 
     /// Whether the result stands for a combination that is new.
-    fn adds(&mut self, result: &StoredResult) -> bool {
+    pub(super) fn adds(&mut self, result: &StoredResult) -> bool {
         let data = result.data();
         let mut combinations = vec![Vec::new()];
         for key in self.keys {
