@@ -38,6 +38,11 @@ impl Pattern {
         self.0.iter().map_while(|p| if let Piece::Char(c) = p { Some(*c) } else { None }).collect()
     }
 
+    /// Whether what it matches can be found by three characters in a row.
+    pub fn has_trigram(&self) -> bool {
+        self.0.split(|p| !matches!(p, Piece::Char(c) if c.is_alphanumeric())).any(|letters| letters.len() >= 3)
+    }
+
     /// For PostgreSQL's LIKE.
     pub fn like(&self) -> String {
         let mut text = String::new();
@@ -70,6 +75,13 @@ impl Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn trigrams_are_of_letters_in_a_row() {
+        for (text, has) in [("*foo*", true), ("*f-o-o*", false), ("fo*o", false), ("a*b2c", true), ("*", false)] {
+            assert_eq!(Pattern::parse(text).has_trigram(), has, "{text}");
+        }
+    }
 
     #[test]
     fn a_pattern_is_said_in_both_dialects() {

@@ -4,6 +4,7 @@
 //! testcases, else time itself. All others are asked of each row that the walk comes by, and the walk ends when the
 //! page is full. Which terms are narrow is counted up to a bound; those beyond it are remembered as common.
 
+use db::Db;
 use model::Time;
 use uuid::Uuid;
 
@@ -69,7 +70,7 @@ impl Page {
 pub(super) struct Question {
     outcomes: Vec<String>,
     pub testcases: Option<Vec<i64>>,
-    since: Range,
+    pub since: Range,
     clauses: Vec<Clause>,
     /// Patterns that too many values match: asked of the results themselves.
     checks: Vec<(String, Vec<Pattern>)>,
@@ -149,25 +150,35 @@ impl Inner {
     }
 
     async fn terms_like(&self, key: &str, patterns: &[Pattern]) -> db::Result<Vec<Uuid>> {
+        let trigrams = matches!(self.db, Db::Pg(_));
         let mut sql = Sql::new(&self.db, "SELECT id FROM terms WHERE key = ");
         sql.text(key).push(" AND (");
         for (i, pattern) in patterns.iter().enumerate() {
             sql.push(if i == 0 { "(" } else { " OR (" });
-            sql.within("place", &term::place(key, &pattern.prefix()));
-            sql.push(" AND ").like("value", std::slice::from_ref(pattern)).push(")");
+            // By the beginning if there is one, else by trigrams, which PostgreSQL has an index for.
+            let prefix = pattern.prefix();
+            if !trigrams || !prefix.is_empty() || !pattern.has_trigram() {
+                sql.within("place", &term::place(key, &prefix)).push(" AND ");
+            }
+            sql.like("value", std::slice::from_ref(pattern)).push(")");
         }
         sql.push(") LIMIT ").push(&(VALUES + 1).to_string());
         Ok(sql.rows::<(Uuid,)>(&self.db).await?.into_iter().map(|(id,)| id).collect())
+    }
+
+    /// How many facts each term has, counted up to a bound.
+    pub(super) async fn count(&self, terms: &[Uuid], bound: i64) -> db::Result<Vec<(Uuid, i64)>> {
+        let mut sql = Sql::new(&self.db, "SELECT t.value, (SELECT count(*) FROM (SELECT 1 FROM facts f ");
+        sql.push("WHERE f.term = t.value LIMIT ").push(&bound.to_string()).push(") c) FROM ");
+        sql.ids_as_table("t", terms);
+        sql.rows(&self.db).await
     }
 
     /// Counts the facts of the clauses that are not known to have many.
     async fn weigh(&self, question: &mut Question) -> db::Result<()> {
         for clause in question.clauses.iter_mut().filter(|c| c.weight == Weight::Unknown) {
             let bound = MANY / i64::try_from(clause.terms.len()).unwrap_or(MANY).max(1) + 1;
-            let mut sql = Sql::new(&self.db, "SELECT t.value, (SELECT count(*) FROM (SELECT 1 FROM facts f ");
-            sql.push("WHERE f.term = t.value LIMIT ").push(&bound.to_string()).push(") c) FROM ");
-            sql.ids_as_table("t", &clause.terms);
-            let counts: Vec<(Uuid, i64)> = sql.rows(&self.db).await?;
+            let counts = self.count(&clause.terms, bound).await?;
             if counts.iter().any(|(_, n)| *n >= bound) {
                 clause.weight = Weight::Many;
                 if let ([one], [_]) = (clause.terms.as_slice(), counts.as_slice()) {
@@ -223,6 +234,18 @@ impl Question {
     fn narrowest(&self) -> Option<usize> {
         let (place, clause) = self.clauses.iter().enumerate().min_by_key(|(_, c)| c.weight)?;
         (clause.weight < Weight::Unknown).then_some(place)
+    }
+
+    /// Whether every result matches.
+    pub fn is_of_all(&self) -> bool {
+        let Question { outcomes, testcases, since, clauses, checks } = self;
+        let whole = since.from.is_none() && since.until.is_none();
+        whole && outcomes.is_empty() && testcases.is_none() && clauses.is_empty() && checks.is_empty()
+    }
+
+    /// The place of the clause that was added last.
+    pub fn last(&self) -> usize {
+        self.clauses.len().saturating_sub(1)
     }
 
     /// Whether a walk may come by one result several times.

@@ -1,5 +1,7 @@
 //! Results in order of time, a page at a time.
 
+use model::Time;
+
 use super::filter::{Filter, Page, Question, Walk};
 use super::sql::Sql;
 use super::{COLUMNS, Inner, Result, Store};
@@ -8,12 +10,35 @@ use crate::result::StoredResult;
 /// The testcases are walked side by side as long as that reads fewer rows than this.
 const SIDE_BY_SIDE: i64 = 20_000;
 
+/// From here on a page of all results is looked up by how many there are in each stretch of time.
+const FAR: i64 = 1_000;
+
+/// A stretch's number is its microseconds without so many bits; the triggers of `stretches` have it too.
+const STRETCH: u32 = 35;
+
+/// Where a page begins.
+#[derive(sqlx::FromRow)]
+struct Near {
+    stretch: i64,
+    /// How many results there are in the stretches before it.
+    before: i64,
+}
+
 impl Store {
     /// A page of the results that match, and whether there are more.
     pub async fn results(&self, filter: &Filter, page: Page) -> Result<(Vec<StoredResult>, bool)> {
         let Some(mut question) = self.inner.resolve(filter).await? else { return Ok((Vec::new(), false)) };
         let walk = self.inner.walk(&mut question).await?;
-        let sql = self.inner.page(&question, walk, Some(page));
+        let mut skip = page.offset();
+        if skip >= FAR && question.is_of_all() {
+            let Some(near) = self.inner.near(page).await? else { return Ok((Vec::new(), false)) };
+            match page.oldest_first {
+                true => question.since.from = Some(Time(near.stretch << STRETCH)),
+                false => question.since.until = Some(Time(((near.stretch + 1) << STRETCH) - 1)),
+            }
+            skip -= near.before;
+        }
+        let sql = self.inner.page(&question, walk, Some((page, skip)));
         let mut rows: Vec<StoredResult> = sql.rows(self.db()).await?;
         let limit = usize::try_from(page.limit).unwrap_or(0);
         let more = rows.len() > limit;
@@ -23,8 +48,19 @@ impl Store {
 }
 
 impl Inner {
-    /// A page of a walk with all that is shown of it; without a page, everything, newest first.
-    pub(super) fn page(&self, question: &Question, walk: Walk, page: Option<Page>) -> Sql {
+    /// The stretch of time in which a page of all results begins; none when it lies beyond the end.
+    async fn near(&self, page: Page) -> db::Result<Option<Near>> {
+        let order = if page.oldest_first { "ASC" } else { "DESC" };
+        let mut sql = Sql::new(&self.db, "SELECT stretch, upto - results AS before FROM (SELECT stretch, results, ");
+        sql.push(&format!("CAST(sum(results) OVER (ORDER BY stretch {order}) AS BIGINT) AS upto FROM stretches) s"));
+        sql.push(" WHERE upto > ").int(page.offset()).push(&format!(" ORDER BY stretch {order} LIMIT 1"));
+        Ok(sql.rows(&self.db).await?.pop())
+    }
+
+    /// A page of a walk that leaves out so many before it, with all that is shown of it; without a page, everything,
+    /// newest first.
+    pub(super) fn page(&self, question: &Question, walk: Walk, page: Option<(Page, i64)>) -> Sql {
+        let (page, skip) = page.unzip();
         let order = if page.is_some_and(|p| p.oldest_first) { "ASC" } else { "DESC" };
         let mut sql = Sql::new(&self.db, "WITH page AS MATERIALIZED (");
         match (walk, page, &question.testcases) {
@@ -42,7 +78,7 @@ impl Inner {
         }
         if let Some(page) = page {
             // The limit stands in the text: the planner must know that it is small.
-            sql.push(" LIMIT ").push(&page.rows().to_string()).push(" OFFSET ").int(page.offset());
+            sql.push(" LIMIT ").push(&page.rows().to_string()).push(" OFFSET ").int(skip.unwrap_or(0));
         }
         sql.push(") SELECT ").push(COLUMNS);
         sql.push(" FROM page CROSS JOIN results r CROSS JOIN testcases t WHERE r.id = page.id AND t.id = r.testcase");

@@ -11,6 +11,7 @@ mod filter;
 mod groups;
 mod latest;
 mod listing;
+mod many;
 mod messages;
 mod sql;
 mod testcases;

@@ -10,6 +10,7 @@ crate::on_both_engines!(
     groups_filter_and_nest,
     the_newest_come_first_and_ties_by_id,
     pages_link_to_each_other,
+    pages_far_down,
     page_and_limit_are_checked,
     many_testcases_are_merged,
 );
@@ -171,4 +172,28 @@ async fn many_testcases_are_merged(server: Server) {
     }
     let failed = server.ids("/results?outcome=FAILED&limit=100").await;
     assert_eq!(server.ids("/results?testcases:like=m*&outcome=FAILED").await, failed);
+}
+
+async fn pages_far_down(server: Server) {
+    // Some stretches are full, some empty, one lies before 1970, and many results are of one moment.
+    for first in (0..2_400_u32).step_by(600) {
+        let result = |i: u32| {
+            let day = [1, 1, 2, 20][(first / 600) as usize];
+            let year = if i.is_multiple_of(10) { 1969 } else { 2020 };
+            let time = format!("{year}-01-{day:02}T{:02}:00:{:02}.0", i * 7 % 24, i % 3);
+            json!({"outcome": "PASSED", "testcase": "t", "submit_time": time})
+        };
+        let batch: Vec<Value> = (first..first + 600).map(result).collect();
+        assert_eq!(server.post("/batch", json!({"results": batch})).await.status, 200);
+    }
+    for sort in ["", "&_sort=asc:submit_time"] {
+        let all = server.ids(&format!("/results?limit=3000{sort}")).await;
+        assert_eq!(all.len(), 2_400);
+        for page in [9, 10, 11, 17, 23] {
+            let far = server.get(&format!("/results?limit=100&page={page}{sort}")).await;
+            assert_eq!(far.ids(), all[page * 100..(page + 1) * 100], "{page}{sort}");
+            assert_eq!(far.json()["next"].is_null(), page == 23);
+        }
+        assert_eq!(server.ids(&format!("/results?limit=100&page=24{sort}")).await, [] as [i64; 0]);
+    }
 }
