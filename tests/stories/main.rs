@@ -45,6 +45,7 @@ mod secrets;
 mod service;
 mod steps;
 mod storm;
+mod told;
 mod watch;
 mod webhook;
 mod window;
