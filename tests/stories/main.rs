@@ -39,6 +39,7 @@ mod power;
 mod recorder;
 mod reference;
 mod replay;
+mod reporters;
 mod repos;
 mod restore;
 mod secrets;

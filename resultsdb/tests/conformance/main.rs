@@ -1,6 +1,7 @@
 //! The contract of ResultsDB's API v2.0, table by table, on both engines.
 
 mod batch;
+mod clients;
 mod data;
 mod export;
 mod groups;
