@@ -15,6 +15,7 @@ mod output;
 mod question;
 mod record;
 mod report;
+mod results;
 mod resume;
 mod role;
 mod rules;
@@ -80,6 +81,9 @@ enum Command {
     Worker(worker::Worker),
     /// Run a results store that speaks ResultsDB's API
     Resultsdb(role::Resultsdb),
+    /// Export results, and bring in those of another ResultsDB
+    #[command(subcommand)]
+    Results(results::Results),
     /// Write the jobs that events call for to a file, without a master
     Record(record::Record),
     /// What a reference has seen that has no finished job here
@@ -206,6 +210,7 @@ impl Command {
             | Command::Run(_)
             | Command::Mirrors(_)
             | Command::Report(_)
+            | Command::Results(_)
             | Command::Token(_)
             | Command::Config(_)
             | Command::Secret(_)
@@ -237,6 +242,7 @@ impl Command {
             Command::Run(run) => run.run(session).await,
             Command::Mirrors(mirrors) => mirrors.run(session).await,
             Command::Report(report) => report.run(session).await,
+            Command::Results(results) => results.run(session).await,
             Command::Token(token) => token.run(session),
             Command::Config(config) => config.run(session),
             Command::Secret(secret) => secret.run(session).await,

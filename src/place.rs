@@ -21,6 +21,9 @@ const SYSTEM_TOKEN: &str = "/etc/taskotron/operator.token";
 /// The folder that `up` uses, and commands look into, where none is named.
 pub const DATA: &str = "taskotron-data";
 
+/// The results store's database in the folder of an `up`, where no other is named.
+pub const RESULTS: &str = "resultsdb.sqlite";
+
 /// The file by which a running `up` is found.
 pub const NOTE: &str = "up.json";
 

@@ -214,7 +214,7 @@ fn settle(settings: &mut Settings, layers: &Layers, home: &Home, url: &Url) {
         let token_file = Some(home.token_file(Role::Submitter));
         master.results = Some(::master::Results { url: url.clone(), token_file });
     }
-    rooms::settle_resultsdb(resultsdb, &home.path("resultsdb.sqlite"));
+    rooms::settle_resultsdb(resultsdb, &home.path(place::RESULTS));
     if open("trigger.dir") {
         trigger.dir = home.path("trigger");
     }

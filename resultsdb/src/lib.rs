@@ -5,6 +5,7 @@
 mod api;
 mod health;
 mod identity;
+pub mod import;
 mod json;
 mod messages;
 mod moment;

@@ -25,6 +25,15 @@ pub fn submitted(text: &str) -> Option<Time> {
     sane(time.checked_sub(offset.unwrap_or(0).checked_mul(60_000_000)?)?)
 }
 
+/// A submit time as an answer or a dump has it: as [`submitted`], with or without a fraction, parted by `T` or a space.
+pub fn stored(text: &str) -> Option<Time> {
+    let (date, rest) = text.split_once(['T', ' '])?;
+    let date = NaiveDate::parse_from_str(date, "%Y-%m-%d").ok()?;
+    let (clock, offset) = clock(rest)?;
+    clock.second?;
+    sane(clock.on(date)?.checked_sub(offset.unwrap_or(0).checked_mul(60_000_000)?)?)
+}
+
 /// Milliseconds since 1970.
 pub fn of_millis(millis: i64) -> Option<Time> {
     sane(millis.checked_mul(1000)?)
@@ -153,6 +162,10 @@ mod tests {
             assert_eq!(submitted(wrong), None, "{wrong}");
         }
         assert_eq!(text(Time(1_612_325_106_000_000)), "2021-02-03T04:05:06");
+        for given in ["2021-02-03T04:05:06", "2021-02-03 04:05:06.0", "2021-02-03T06:05:06+02:00"] {
+            assert_eq!(stored(given), Some(Time(1_612_325_106_000_000)), "{given}");
+        }
+        assert_eq!([stored("2021-02-03T04:05"), stored("infinity"), stored("2021-02-03 04:05:06 BC")], [None; 3]);
     }
 
     #[test]

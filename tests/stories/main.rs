@@ -25,6 +25,7 @@ mod bus;
 mod clocks;
 mod confined;
 mod half_open;
+mod imports;
 mod intake;
 mod keys;
 mod kill;

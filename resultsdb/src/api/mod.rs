@@ -8,7 +8,7 @@ mod fault;
 mod groups;
 mod landing;
 mod many;
-mod posted;
+pub mod posted;
 mod query;
 mod render;
 mod results;

@@ -9,6 +9,7 @@ mod append_pg;
 mod export;
 mod filter;
 mod groups;
+mod import;
 mod latest;
 mod listing;
 mod many;
@@ -27,6 +28,7 @@ pub use append::Appended;
 pub use export::Export;
 pub use filter::{Filter, Names, Page, Range, Wanted};
 pub use groups::GroupFilter;
+pub use import::ImportError;
 pub use latest::Latest;
 pub use messages::{Backlog, Untold};
 

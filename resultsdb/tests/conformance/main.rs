@@ -5,6 +5,7 @@ mod clients;
 mod data;
 mod export;
 mod groups;
+mod import;
 mod latest;
 mod listing;
 mod many;
