@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::kit::process::Process;
 use crate::kit::story::Ran;
 use crate::kit::unsynced::Unsynced;
-use crate::kit::{Story, Wallclock, http, ports, until};
+use crate::kit::{Database, Story, Wallclock, http, ports, until};
 use crate::site::{GONE, Site};
 
 pub use crate::site::PATIENCE;
@@ -50,6 +50,15 @@ impl Installation {
             database: format!("sqlite:{}", data.join("master/master.sqlite").display()),
         };
         Installation { up: None, shim: None, clock: None, site, story }
+    }
+
+    /// With its jobs in this PostgreSQL database.
+    pub fn over(mut self, database: &Database) -> Installation {
+        let path = self.story.path("taskotron.toml");
+        let settings = std::fs::read_to_string(&path).expect("they were written");
+        self.story.write("taskotron.toml", format!("{settings}\n[master]\ndatabase = {:?}\n", database.url()));
+        self.site.database = database.url().to_owned();
+        self
     }
 
     /// From now on a kill takes along what the trigger has not synced.

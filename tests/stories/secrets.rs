@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::installation::Installation;
 use crate::kit::count::text;
-use crate::kit::{Story, secs, until};
+use crate::kit::{Database, Story, secs, until};
 use crate::site::PATIENCE;
 
 const OF_WORKER: &str = "worker-hunter2-4711";
@@ -88,7 +88,19 @@ fn holding(folder: PathBuf) -> Vec<PathBuf> {
 
 #[test]
 fn a_secret_comes_to_the_task_that_may_have_it_and_nowhere_else() {
-    let mut site = site();
+    only_to_its_task(site());
+}
+
+#[test]
+fn a_secret_comes_to_its_task_alone_also_over_postgresql() {
+    let database = Database::new();
+    only_to_its_task(site().over(&database));
+    let all = database.connect().query_one("SELECT database_to_xml(true, false, '')::text", &[]).expect("its content");
+    let dump: String = all.get(0);
+    assert!(dump.contains("secret.use") && !dump.contains(OF_WORKER) && !dump.contains(OF_MASTER));
+}
+
+fn only_to_its_task(mut site: Installation) {
     site.start_ready();
     let both = submit(&site, "both");
     let none = submit(&site, "none");
