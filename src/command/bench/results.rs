@@ -17,6 +17,7 @@ use super::figure::percentile;
 use super::site::{self, Site, TRUE};
 use super::{Servers, engine, limit};
 use crate::command::output::{Column, Listed, column};
+use crate::settings::Settings;
 use asked::Asked;
 use client::Client;
 use made::{Made, chance};
@@ -35,6 +36,9 @@ pub struct Results {
     /// Only requests that have this in their name
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// Meanwhile the bus of --amqp is told of each result
+    #[arg(long)]
+    tell: bool,
 }
 
 /// What was measured of one kind of request.
@@ -84,7 +88,9 @@ impl Measured {
 
 impl Results {
     pub async fn measure(&self, servers: &Servers) -> anyhow::Result<Vec<Measured>> {
-        site::on(servers.engine()?, TRUE, |_| {}, async |site| self.run(site).await).await
+        let messages = if self.tell { Some(messages(servers.amqp()?)) } else { None };
+        let adjust = |settings: &mut Settings| settings.resultsdb.messages = messages;
+        site::on(servers.engine()?, TRUE, adjust, async |site| self.run(site).await).await
     }
 
     async fn run(&self, site: &mut Site) -> anyhow::Result<Vec<Measured>> {
@@ -118,6 +124,10 @@ impl Results {
             let (token, length) = (token.clone(), self.length.0);
             all.push(spawn_blocking(move || ask(&asked, made, address, &token, length)).await??);
         }
+        if self.tell {
+            let untold = engine::count(&database, "SELECT count(*) FROM messages").await?;
+            eprintln!("the bus is yet to be told of {untold} results");
+        }
         Ok(all)
     }
 
@@ -139,6 +149,12 @@ impl Results {
         }
         Ok(made)
     }
+}
+
+fn messages(url: &str) -> resultsdb::Messages {
+    let mut messages = resultsdb::Messages::default();
+    messages.broker.urls = vec![url.to_owned()];
+    messages
 }
 
 /// Has every client ask one request after the other for so long.
