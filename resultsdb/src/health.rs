@@ -1,4 +1,4 @@
-//! What a store that runs alone shows of itself: whether it lives, whether it can work, and its numbers.
+//! What a store shows of itself: whether it lives, whether it can work, and its numbers.
 
 use std::sync::atomic::AtomicU64;
 
@@ -16,11 +16,15 @@ use prometheus_client::registry::Registry;
 
 use crate::store::Store;
 
-/// `/healthz` and `/readyz`, open to everyone, and `/metrics`.
+/// `/healthz` and `/readyz`, open to everyone, and `/metrics`: for a store that runs alone.
 pub fn health(store: Store, tokens: &Tokens) -> Router {
     let open = Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready));
-    let metrics = Router::new().route("/metrics", get(metrics));
-    open.merge(guard(metrics, tokens, Role::Reader)).with_state(store)
+    open.with_state(store.clone()).merge(metrics("/metrics", store, tokens))
+}
+
+/// The store's numbers, at this path.
+pub fn metrics(path: &str, store: Store, tokens: &Tokens) -> Router {
+    guard(Router::new().route(path, get(numbers)), tokens, Role::Reader).with_state(store)
 }
 
 /// Ready is a store whose database answers. A bus that is away stops nothing.
@@ -29,7 +33,7 @@ async fn ready(State(store): State<Store>) -> Result<&'static str, Problem> {
     Ok("ready\n")
 }
 
-async fn metrics(State(store): State<Store>) -> Result<impl IntoResponse, Problem> {
+async fn numbers(State(store): State<Store>) -> Result<impl IntoResponse, Problem> {
     let backlog = store.backlog().await.map_err(|_| Problem::unavailable("the results database does not answer"))?;
     let mut registry = Registry::with_prefix("taskotron_resultsdb");
     for (name, help, value) in [

@@ -25,7 +25,7 @@ use axum::http::Uri;
 use net::Tokens;
 use tower::ServiceExt as _;
 
-pub use health::health;
+pub use health::{health, metrics};
 pub use messages::{Messages, Teller, tell};
 pub use permission::{Permission, Permissions};
 pub use result::{Change, Group, NewGroup, NewResult, NewTestcase, StoredResult, Testcase};

@@ -95,12 +95,13 @@ impl Running {
         listener: TcpListener,
     ) -> anyhow::Result<Running> {
         let live = live(configuration);
-        let (results, results_routes) =
-            resultsdb(&settings.resultsdb, &home.tokens(settings.resultsdb.public_read)?).await?;
+        let tokens = home.tokens(settings.resultsdb.public_read)?;
+        let (results, results_routes) = resultsdb(&settings.resultsdb, &tokens).await?;
         let master = master(&settings.master, &live, home.tokens(settings.master.public_read)?).await?;
         let front = trigger::Front::default();
         let events = front.events(&settings.trigger, &home.tokens(settings.master.public_read)?);
-        let rooms = master.router().merge(results_routes).merge(events);
+        let numbers = ::resultsdb::metrics("/metrics/results", results.clone(), &tokens);
+        let rooms = master.router().merge(results_routes).merge(numbers).merge(events);
         let router = ::resultsdb::behind_proxy(rooms.merge(net::page::assets()).fallback(net::page::not_found));
         let (stop_serving, stop_duties) = (CancellationToken::new(), CancellationToken::new());
         let serving = tokio::spawn(net::serve(listener, router, stop_serving.clone()));

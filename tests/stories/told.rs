@@ -12,9 +12,11 @@ use std::thread;
 use serde_json::{Value, json};
 
 use crate::broker::Publisher;
+use crate::installation::Installation;
 use crate::kit::chance::{number, seed};
 use crate::kit::count::assert_same;
 use crate::kit::process::Process;
+use crate::kit::servers::shared_amqp;
 use crate::kit::{Chance, Database, Postgres, Rabbit, Story, http, ports, secs, until};
 use crate::site::PATIENCE;
 
@@ -248,4 +250,34 @@ fn assert_told(site: &Site, answered: &BTreeMap<usize, i64>) -> usize {
     }
     assert_same("messages", answered.iter().map(|(n, id)| format!("{id} item-{n}")), told);
     repeated
+}
+
+#[test]
+fn up_tells_the_bus_of_what_its_store_takes_also_of_the_last_before_it_stops() {
+    let amqp = shared_amqp();
+    let publisher = Publisher::connect(&amqp);
+    let name = format!("told-{}", std::process::id());
+    publisher.declare(&name);
+    let story = Story::new();
+    story.write("config/rules.yml", "rules: []\n");
+    let settings = format!("[resultsdb.messages]\nurls = [{amqp:?}]\nexchange = {name:?}\n");
+    let mut up = Installation::new(story, &settings);
+    up.start_ready();
+    let token = std::fs::read_to_string(up.data("submitter.token")).expect("up has made it");
+    let post = |testcase: &str| {
+        let body = json!({"outcome": "PASSED", "testcase": testcase}).to_string();
+        let url = format!("{}/api/v2.0/results", up.url());
+        let reply = http::post(&url, "application/json", body).bearer(&token).send().expect("it answers");
+        assert_eq!(reply.status, 201, "{}", reply.text());
+    };
+    let waiting = |count: u32| match publisher.waiting(&name) {
+        seen if seen == count => Ok(()),
+        seen => Err(seen),
+    };
+    post("first");
+    until(PATIENCE, "the message", || waiting(1));
+    post("second");
+    assert!(up.stop(PATIENCE).success());
+    until(PATIENCE, "the message of what came last", || waiting(2));
+    publisher.delete(&name);
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Messages, body};
-use crate::store::{Result, Store, Untold};
+use crate::store::{Refused, Result, Store, Untold};
 
 /// Results whose messages are on their way at once.
 const BATCH: u32 = 500;
@@ -170,12 +170,13 @@ impl Teller {
         if !told.is_empty() {
             self.store.told(&told).await?;
         }
-        for (of, why) in due.iter().zip(&why) {
-            let Some(why) = why else { continue };
-            if of.tries == 0 {
-                tracing::error!(result = of.result.id, reason = why, "the bus did not take a message; it is kept");
-            }
-            self.store.put_off(of.result.id, bus::rest(of.tries), why).await?;
+        let refused: Vec<Refused> = (due.iter().zip(why))
+            .filter_map(|(of, why)| Some(Refused { result: of.result.id, rest: bus::rest(of.tries), error: why? }))
+            .collect();
+        if let Some(first) = refused.first() {
+            let (messages, reason) = (refused.len(), &first.error);
+            tracing::error!(messages, result = first.result, reason, "the bus did not take messages; they are kept");
+            self.store.put_off(&refused).await?;
         }
         Ok(Summary { told: told.len(), refused: due.len() - told.len(), other: false, more: full })
     }

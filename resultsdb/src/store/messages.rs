@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use db::{Db, on_read, on_write};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::sql::Sql;
@@ -25,6 +26,16 @@ pub struct Untold {
     /// How often the broker refused it.
     pub tries: u32,
     pub result: StoredResult,
+}
+
+/// A message that the broker did not take.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    pub result: i64,
+    /// Until it is sent again.
+    pub rest: Duration,
+    /// What the broker said.
+    pub error: String,
 }
 
 /// How the messages stand that are not on the bus.
@@ -150,7 +161,7 @@ impl Store {
                 }
                 Db::Lite { write, .. } => {
                     sqlx::query("DELETE FROM messages WHERE result IN (SELECT value FROM json_each($1))")
-                        .bind(serde_json::json!(results).to_string())
+                        .bind(json!(results).to_string())
                         .execute(write)
                         .await?;
                 }
@@ -160,17 +171,32 @@ impl Store {
         db::retrying(told).await.map_err(Arc::new)
     }
 
-    /// The broker has refused the message of this result: it is due again after a rest.
-    pub async fn put_off(&self, result: i64, rest: Duration, error: &str) -> Result<()> {
-        let rest = i64::try_from(rest.as_micros()).unwrap_or(i64::MAX);
-        let error = error.replace('\0', "");
-        let now = self.now();
-        let text = format!("UPDATE messages SET due_at = {now} + $2, tries = tries + 1, error = $3 WHERE result = $1");
+    /// The broker has refused the messages of these results: each is due again after its rest.
+    pub async fn put_off(&self, refused: &[Refused]) -> Result<()> {
+        let rests: Vec<i64> = refused.iter().map(|r| i64::try_from(r.rest.as_micros()).unwrap_or(i64::MAX)).collect();
         let put_off = || async {
-            on_write!(self.db(), |pool| {
-                let query = sqlx::query(sqlx::AssertSqlSafe(text.as_str())).bind(result).bind(rest);
-                query.bind(error.as_str()).execute(pool).await?;
-            });
+            match self.db() {
+                Db::Pg(pool) => {
+                    let text = format!(
+                        "UPDATE messages m SET error = g.error, tries = m.tries + 1, due_at = {NOW_PG} + g.rest
+                         FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS g(result, rest, error)
+                         WHERE m.result = g.result"
+                    );
+                    let query = sqlx::query(sqlx::AssertSqlSafe(text));
+                    let query = query.bind(refused.iter().map(|r| r.result).collect::<Vec<_>>()).bind(&rests);
+                    query.bind(refused.iter().map(|r| r.error.as_str()).collect::<Vec<_>>()).execute(pool).await?;
+                }
+                Db::Lite { write, .. } => {
+                    let rows = refused.iter().zip(&rests).map(|(r, rest)| json!([r.result, rest, r.error]));
+                    let text = format!(
+                        "UPDATE messages SET error = g.value ->> 2, tries = tries + 1,
+                             due_at = {NOW_LITE} + (g.value ->> 1)
+                         FROM json_each($1) g WHERE messages.result = g.value ->> 0"
+                    );
+                    let query = sqlx::query(sqlx::AssertSqlSafe(text));
+                    query.bind(Value::from_iter(rows).to_string()).execute(write).await?;
+                }
+            }
             Ok(())
         };
         db::retrying(put_off).await.map_err(Arc::new)

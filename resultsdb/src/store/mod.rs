@@ -30,7 +30,7 @@ pub use filter::{Filter, Names, Page, Range, Wanted};
 pub use groups::GroupFilter;
 pub use import::ImportError;
 pub use latest::Latest;
-pub use messages::{Backlog, Untold};
+pub use messages::{Backlog, Refused, Untold};
 
 use crate::result::{NewResult, StoredResult};
 use messages::Telling;
