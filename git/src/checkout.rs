@@ -37,20 +37,25 @@ impl Remote {
 pub async fn check_out(git: &Git, remote: &Remote, commit: &Commit, folder: &Path) -> Result<(), Error> {
     let repository = beside(folder, ".git");
     tokio::fs::create_dir_all(folder).await?;
-    let format = if commit.as_str().len() == 64 { "--object-format=sha256" } else { "--object-format=sha1" };
-    git.run(&repository, ["init", "--quiet", "--template=", format]).await?;
-    let mut fetch = git.command();
-    fetch.arg("--git-dir").arg(&repository);
-    fetch.args(["fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head"]);
-    fetch.args(["--end-of-options", &remote.url, commit.as_str()]);
-    remote.show(&mut fetch);
-    git.done(fetch).await?;
+    fetch(git, remote, commit, &repository).await?;
     let mut lay_out = git.command();
     lay_out.arg("--git-dir").arg(&repository).arg("--work-tree").arg(folder);
     lay_out.args(["checkout", "--quiet", "--force", "--detach", commit.as_str()]).current_dir(folder);
     git.done(lay_out).await?;
     tokio::fs::remove_dir_all(&repository).await?;
     Ok(())
+}
+
+/// Makes a repository with one commit, without its history.
+pub(crate) async fn fetch(git: &Git, remote: &Remote, commit: &Commit, repository: &Path) -> Result<(), Error> {
+    let format = if commit.as_str().len() == 64 { "--object-format=sha256" } else { "--object-format=sha1" };
+    git.run(repository, ["init", "--quiet", "--template=", format]).await?;
+    let mut fetch = git.command();
+    fetch.arg("--git-dir").arg(repository);
+    fetch.args(["fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head"]);
+    fetch.args(["--end-of-options", &remote.url, commit.as_str()]);
+    remote.show(&mut fetch);
+    git.done(fetch).await.map(drop)
 }
 
 /// Which commit the first of these branches or tags stands for that the repository has; `None` where it has none of them.

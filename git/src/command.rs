@@ -69,6 +69,8 @@ pub enum Error {
     Failed(String),
     #[error("it took longer than {}s", .0.as_secs())]
     TooLong(Duration),
+    #[error("it has more to say than {} MiB", MOST_OUTPUT >> 20)]
+    TooMuch,
     #[error("git cannot be run: {0}")]
     NotRun(#[from] std::io::Error),
 }
@@ -165,8 +167,7 @@ impl Git {
     ) -> Result<String, Error> {
         let mut command = self.command();
         command.arg("--git-dir").arg(repository).args(arguments);
-        let (status, output, complaints) = self.see_through(command, input).await?;
-        if status.success() { Ok(output) } else { Err(Error::Failed(reason(&complaints, status))) }
+        self.output(command, input).await
     }
 
     /// Whether it answers yes: 0 is yes, 1 is no, and anything else a failure.
@@ -186,8 +187,17 @@ impl Git {
     }
 
     pub(crate) async fn done(&self, command: Command) -> Result<String, Error> {
-        let (status, output, complaints) = self.see_through(command, "").await?;
-        if status.success() { Ok(output) } else { Err(Error::Failed(reason(&complaints, status))) }
+        self.output(command, "").await
+    }
+
+    async fn output(&self, command: Command, input: &str) -> Result<String, Error> {
+        let (status, output, complaints) = self.see_through(command, input).await?;
+        match status.success() {
+            // The beginning of a listing would be taken for all of it.
+            true if output.len() as u64 >= MOST_OUTPUT => Err(Error::TooMuch),
+            true => Ok(output),
+            false => Err(Error::Failed(reason(&complaints, status))),
+        }
     }
 
     async fn see_through(&self, mut command: Command, input: &str) -> Result<(ExitStatus, String, String), Error> {

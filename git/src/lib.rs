@@ -6,7 +6,9 @@
 mod checkout;
 mod command;
 mod serve;
+mod tree;
 
 pub use checkout::{Remote, check_out, resolve};
 pub use command::{Error, Git, is_installed};
 pub use serve::{Answer, Question, answer};
+pub use tree::{files, files_of};
