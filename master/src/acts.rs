@@ -11,8 +11,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::api::{ApiError, JobQuery};
 use crate::app::App;
+use crate::judge;
 use crate::next;
-use crate::secrets;
 use crate::store::{Deed, Ending, Fresh, JobFilter, Obeyed, Order, Request};
 use crate::tasks::Current;
 
@@ -199,15 +199,6 @@ pub async fn fresh(app: &App, current: &Current, job: JobId) -> Result<Option<Fr
         arch: &summary.arch,
         params: &parts.params,
     };
-    if version.task.check(subject).is_err() {
-        return Ok(None);
-    }
     let now = app.store.now().await?;
-    let (Ok(needs), Ok(source)) = (version.task.needs(subject), app.mirrors.pins(now).of(&version.task, subject))
-    else {
-        return Ok(None);
-    };
-    let needs = secrets::left(needs, &current.secrets);
-    let Ok(limit) = version.task.limit(subject) else { return Ok(None) };
-    Ok(Some(Fresh { task_version: version.number, needs, source, limit }))
+    Ok(judge::fresh(version, subject, current, &app.mirrors.pins(now)).ok())
 }

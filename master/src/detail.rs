@@ -1,6 +1,6 @@
 //! One job or one event with all that is known of it, as the API and the pages both show it.
 
-use model::operator::{EventDetail, JobDetail};
+use model::operator::{EventDetail, JobDetail, VerdictView};
 use model::source::JobSource;
 use model::{JobId, Time};
 use net::Problem;
@@ -34,6 +34,7 @@ pub async fn job(app: &App, job: JobId) -> Result<JobDetail, ApiError> {
         // Until it ends, its log is as long as what has come of it.
         attempt.log_size = app.logs.size(job, attempt.attempt).await.unwrap_or_default().unwrap_or(attempt.log_size);
     }
+    let found = if parts.summary.is_search() { app.store.found_by(job).await? } else { Vec::new() };
     let results_url = app.settings.results.as_ref().map(|results| {
         let base = results.url.as_str().trim_end_matches('/');
         format!("{base}/api/v2.0/results?groups={job}")
@@ -50,6 +51,7 @@ pub async fn job(app: &App, job: JobId) -> Result<JobDetail, ApiError> {
         source,
         why,
         attempts_made,
+        found,
         results_url,
     })
 }
@@ -76,12 +78,17 @@ pub async fn event(app: &App, id: &str) -> Result<EventDetail, ApiError> {
     let (configuration, event) = (app.live().configuration, stored.event);
     let recorded_at: Time = stored.recorded_at;
     // Hundreds of rules over a large event take a while, which is not the other requests' to wait.
-    let (verdicts, event) = tokio::task::spawn_blocking(move || {
+    let (mut verdicts, event) = tokio::task::spawn_blocking(move || {
         let verdicts = configuration.verdicts(&event, recorded_at);
-        (verdicts.into_iter().map(Into::into).collect(), event)
+        (verdicts.into_iter().map(Into::into).collect::<Vec<VerdictView>>(), event)
     })
     .await
     .map_err(|_| Problem::internal())?;
+    for search in jobs.iter().filter(|job| job.is_search()) {
+        let Some(verdict) = verdicts.iter_mut().find(|verdict| verdict.rule == search.rule) else { continue };
+        let why = why::job(app, &parts(app, search.id).await?).await?.why;
+        verdict.why.push_str(&format!("; {} on {}: {why}", search.task, search.item));
+    }
     Ok(EventDetail {
         event,
         recorded_at: stored.recorded_at,

@@ -2,11 +2,12 @@
 
 use model::intake::JobAnswer;
 use model::{NewJob, Span, Time};
+use rules::Subject;
 
 use crate::mirrors::Pins;
 use crate::secrets;
 use crate::store::{Admitted, Candidate, Fresh};
-use crate::tasks::Current;
+use crate::tasks::{Current, Version};
 
 /// Where a job comes from.
 #[derive(Clone, Debug)]
@@ -26,7 +27,8 @@ pub fn judge(job: NewJob, origin: Origin, current: &Current, pins: &Pins, now: T
     }
     match admit(&job, current, pins) {
         Err(reason) => Candidate::Answered(JobAnswer::Refused { reason }),
-        Ok(Fresh { task_version, needs, source, limit }) => Candidate::Admitted(Box::new(Admitted {
+        Ok(Fresh { task_version, needs, source, limit, searches }) => Candidate::Admitted(Box::new(Admitted {
+            search: searches.then_some(job.key),
             job,
             task_version,
             needs,
@@ -66,10 +68,25 @@ fn admit(job: &NewJob, current: &Current, pins: &Pins) -> Result<Fresh, String> 
         let hint = near.map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
         return Err(format!("unknown task '{}'{hint}", job.task));
     };
-    let needs = secrets::left(version.task.needs(job)?, &current.secrets);
-    version.task.check(job)?;
-    let source = pins.of(&version.task, job.into())?;
-    Ok(Fresh { task_version: version.number, needs, source, limit: version.task.limit(job)? })
+    fresh(version, job.into(), current, pins)
+}
+
+/// What a job asks for by its task as it is now; the error says what does not fit.
+pub fn fresh(version: &Version, job: Subject<'_>, current: &Current, pins: &Pins) -> Result<Fresh, String> {
+    let task = &version.task;
+    let source = pins.of(task, job)?;
+    if task.searches(job.params).is_some() {
+        // What it will find has templates of its own, and they render in any folder or in none.
+        let params = task.found(job.params, "tests");
+        let found = Subject { params: &params, ..job };
+        task.needs(found)?;
+        task.check(found)?;
+        task.limit(found)?;
+        return Ok(Fresh { task_version: version.number, needs: Vec::new(), source, limit: None, searches: true });
+    }
+    let needs = secrets::left(task.needs(job)?, &current.secrets);
+    task.check(job)?;
+    Ok(Fresh { task_version: version.number, needs, source, limit: task.limit(job)?, searches: false })
 }
 
 #[cfg(test)]
@@ -81,7 +98,6 @@ mod tests {
 
     use super::*;
     use crate::sample;
-    use crate::tasks::Version;
 
     fn current() -> Current {
         let text = "tasks:\n  rpmlint:\n    run: [lint, '{{ params.level }}']\n    needs: { arch: '{{ arch }}' }\n";

@@ -4,6 +4,7 @@
 //! that it shows ([`Set`]): objects are fetched into it at any time, and a job is pinned to a commit only once all of it
 //! is known to be here. A repository that cannot be fetched keeps what it showed, and holds up no other.
 
+mod discover;
 mod fetch;
 mod heard;
 mod pinning;

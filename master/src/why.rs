@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use model::operator::{EventDetail, Mode, Why, WorkerState, WorkerView};
-use model::{JobState, Outcome};
+use model::operator::{EventDetail, JobSummary, Mode, Why, WorkerState, WorkerView};
+use model::{JobId, JobState, Outcome};
 
 use crate::app::App;
 use crate::store::{Behind, JobParts, JobPin, ModeRow, Place, Result, Site, at_most, serial_on};
@@ -54,6 +54,9 @@ pub async fn job(app: &App, parts: &JobParts) -> Result<Why> {
     }
     if let Some(of) = parts.rerun_of {
         facts.insert("rerun_of".into(), of.to_string());
+    }
+    if let Some(search) = parts.summary.search.filter(|search| *search != parts.summary.id) {
+        facts.insert("found_by".into(), search.to_string());
     }
     if let Place::Ended { successor: Some(job), .. } = &parts.place {
         facts.insert("successor".into(), job.to_string());
@@ -143,9 +146,11 @@ fn settled(place: &Place, outcome: Option<Outcome>) -> String {
 
 /// Why an event made the jobs it made, or none.
 pub fn event(detail: &EventDetail) -> Why {
-    let (jobs, matched) = (detail.jobs.len(), detail.matched.len());
+    let (searches, jobs): (Vec<_>, Vec<_>) = detail.jobs.iter().partition(|job| job.is_search());
+    let (jobs, matched) = (jobs.len(), detail.matched.len());
     let plural = |n: usize, one: &str, many: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {many}") };
     let why = match (jobs, matched) {
+        (0, _) if !searches.is_empty() => "made no job".to_owned(),
         (0, 0) if detail.verdicts.is_empty() => "made no job: the configuration has no rules".to_owned(),
         (0, 0) => format!("made no job: none of {} matched", plural(detail.verdicts.len(), "rule", "rules")),
         (0, n) => {
@@ -154,6 +159,13 @@ pub fn event(detail: &EventDetail) -> Why {
         (jobs, 0) => format!("made {}", plural(jobs, "job", "jobs")),
         (jobs, _) => format!("made {}, asked for by {}", plural(jobs, "job", "jobs"), detail.matched.join(", ")),
     };
+    let made = |search: JobId| detail.jobs.iter().any(|job| job.search == Some(search) && job.id != search);
+    let (ended, open): (Vec<&JobSummary>, Vec<_>) = searches.into_iter().partition(|search| search.state.is_end());
+    let empty = ended.iter().filter(|search| !made(search.id)).count();
+    let told = [(open.len(), "not looked yet"), (empty, "found nothing")];
+    let told = told.into_iter().filter(|(n, _)| *n > 0);
+    let told = told.map(|(n, what)| format!("; {} {what}", plural(n, "search has", "searches have")));
+    let why = why + &told.collect::<String>();
     let rules = detail.verdicts.iter().map(|verdict| (format!("rule {}", verdict.rule), verdict.why.clone()));
     let pairs =
         detail.divergences.iter().map(|divergence| (format!("pair {}", divergence.pair), divergence.to_string()));
@@ -162,7 +174,7 @@ pub fn event(detail: &EventDetail) -> Why {
 
 #[cfg(test)]
 mod tests {
-    use model::operator::{JobSummary, OnDeadline};
+    use model::operator::OnDeadline;
     use model::{Span, Time};
     use serde_json::Map;
 
@@ -183,6 +195,7 @@ mod tests {
                 arch: "s390x".into(),
                 event_id: None,
                 rule: String::new(),
+                search: None,
                 attempts: 0,
                 queued_at: Time(0),
                 started_at: None,

@@ -30,6 +30,12 @@ impl JobId {
         let text = canonical(&json!([cause, task, item_type, item, arch]));
         JobId(Uuid::new_v5(&JOB_KEYS, text.as_bytes()))
     }
+
+    /// The key of the job for what this one, a search, has found in a folder of a repository.
+    pub fn in_folder(self, folder: &str) -> JobId {
+        let text = canonical(&json!(["folder", self.to_string(), folder]));
+        JobId(Uuid::new_v5(&JOB_KEYS, text.as_bytes()))
+    }
 }
 
 impl fmt::Display for JobId {

@@ -276,11 +276,22 @@ pub struct JobSummary {
     pub arch: Arch,
     pub event_id: Option<String>,
     pub rule: String,
+    /// The search that found it in a folder of its task's repository; its own id where it is that search, which runs
+    /// nothing.
+    #[serde(default)]
+    pub search: Option<JobId>,
     /// How many attempts were begun.
     pub attempts: u32,
     pub queued_at: Time,
     pub started_at: Option<Time>,
     pub finished_at: Option<Time>,
+}
+
+impl JobSummary {
+    /// Whether it only looks for what is to run.
+    pub fn is_search(&self) -> bool {
+        self.search == Some(self.id)
+    }
 }
 
 /// The header that says of which attempt a log is, where it is followed.
@@ -311,6 +322,9 @@ pub struct JobDetail {
     #[serde(default)]
     pub unsettled: bool,
     pub attempts_made: Vec<AttemptView>,
+    /// The jobs that it has made, where it is a search that has ended.
+    #[serde(default)]
+    pub found: Vec<JobSummary>,
     /// Where its results are, as the results store names them.
     pub results_url: Option<String>,
 }

@@ -89,6 +89,12 @@ impl Configuration {
                 }
             }
         }
+        let mut searched = HashSet::new();
+        for job in jobs.iter().filter(|job| searched.insert(&job.task)) {
+            if let Some(discover) = self.task(&job.task).and_then(|task| task.searches(&job.params)) {
+                why.push(format!("{} is looked for: one job a folder with {}", job.task, discover.patterns()));
+            }
+        }
         why.insert(0, asks_for(&jobs));
         Verdict { rule: rule.name.clone(), matched: true, why: why.join("; "), jobs }
     }

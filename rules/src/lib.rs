@@ -28,7 +28,7 @@ pub use formula::translate as translate_formula;
 pub use kind::Kind;
 pub use retry::{Retry, RetryPolicy};
 pub use rule::Rule;
-pub use task::{Repo, Stage, Subject, Task, Wanted};
+pub use task::{Discover, MOST_FOLDERS, Repo, Stage, Subject, Task, Wanted};
 pub use template::{Context, Template};
 pub use topic::Pattern;
 pub use when::Query;

@@ -1,5 +1,6 @@
 //! A task: what to run, where it may run, and what its end means.
 
+mod discover;
 mod form;
 mod read;
 mod source;
@@ -16,7 +17,10 @@ use serde_json::{Map, Value};
 use crate::retry::RetryPolicy;
 use crate::template::{Context, Template};
 
+pub use discover::{Discover, MOST_FOLDERS};
 pub use source::{Repo, Wanted};
+
+use discover::{FOLDER, TOP};
 
 use source::Origin;
 
@@ -177,6 +181,19 @@ impl Task {
         }
     }
 
+    /// What a job with these parameters looks for, where it is to find the folders that its task is in: it runs nothing
+    /// itself, and for each folder there is a job [`Task::found`] in it.
+    pub fn searches(&self, params: &Map<String, Value>) -> Option<&Discover> {
+        self.repo()?.discover().filter(|_| !params.contains_key(FOLDER))
+    }
+
+    /// The parameters of the job in a folder that a search with these parameters has found.
+    pub fn found(&self, params: &Map<String, Value>, folder: &str) -> Map<String, Value> {
+        let mut params = params.clone();
+        params.insert(FOLDER.to_owned(), folder.into());
+        params
+    }
+
     /// Which repository one job wants, and which branch or tag of it.
     pub fn wanted<'a>(&self, job: impl Into<Subject<'a>>) -> Result<Option<Wanted>, String> {
         self.repo().map(|repo| repo.wanted(&self.context(job.into()))).transpose()
@@ -208,8 +225,13 @@ impl Task {
 
     /// What its results are called, unless they say so themselves.
     pub fn testcase<'a>(&self, job: impl Into<Subject<'a>>) -> Result<String, String> {
-        let Some(template) = &self.testcase else { return Ok(self.name.clone()) };
-        template.render(&self.context(job.into())).map_err(|why| format!("cannot render testcase: {why}"))
+        let job = job.into();
+        let Some(template) = &self.testcase else {
+            let discovers = self.repo().is_some_and(|repo| repo.discover().is_some());
+            let folder = job.params.get(FOLDER).and_then(Value::as_str).filter(|folder| discovers && *folder != TOP);
+            return Ok(folder.map_or_else(|| self.name.clone(), |folder| format!("{}.{folder}", self.name)));
+        };
+        template.render(&self.context(job)).map_err(|why| format!("cannot render testcase: {why}"))
     }
 
     /// The secrets that its jobs are given, by name.

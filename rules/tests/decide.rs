@@ -233,3 +233,21 @@ rules:
     + none: asks for b on other
     ");
 }
+
+#[test]
+fn a_verdict_says_what_is_looked_for() {
+    let text = r#"
+tasks:
+  dist-git: { run: ["true"], source: { git: "https://h/x.git", discover: tests/*/run.sh } }
+rules:
+  - name: push
+    topics: [a.b]
+    do: [{ tasks: [dist-git], item: "{{ id }}", item_type: x, arches: [a, b] }]
+"#;
+    let configuration =
+        Configuration::parse(&[("t.yml".into(), text.into())]).unwrap_or_else(|faults| panic!("{faults}"));
+    let verdicts = configuration.verdicts(&event("a.b", json!({})), Time(0));
+    assert_eq!(verdicts[0].jobs.len(), 2);
+    let why = &verdicts[0].why;
+    assert!(why.ends_with("; dist-git is looked for: one job a folder with tests/*/run.sh"), "{why}");
+}

@@ -151,6 +151,46 @@ tasks:
 }
 
 #[test]
+fn a_pattern_of_folders_stays_in_its_repository_and_is_one() {
+    let text = r#"
+tasks:
+  a: { run: ["true"], source: { git: "https://h/x.git", discover: [/tests/*, "a/../*/", "t[", ""] } }
+  b: { run: ["true"], source: { git: "https://h/x.git", path: tests, discover: "*/" } }
+  c: { run: ["true"], source: { path: /srv/x, discover: "*/" } }
+  d: { run: ["true"], source: { git: "https://h/x.git", discover: { a: b } } }
+"#;
+    insta::assert_snapshot!(faults(&[("all.yml", text)]), @r#"
+    all.yml:3:68: '/tests/*' leads out of the repository: discover is a pattern from its top, as in tests/*/tests.yml, or tests/*/ for any folder
+    3 |   a: { run: ["true"], source: { git: "https://h/x.git", discover: [/tests/*, "a/../*/", "t[", ""] } }
+      |                                                                    ^^^^^^^^
+
+    all.yml:3:78: 'a/../*/' leads out of the repository: discover is a pattern from its top, as in tests/*/tests.yml, or tests/*/ for any folder
+    3 |   a: { run: ["true"], source: { git: "https://h/x.git", discover: [/tests/*, "a/../*/", "t[", ""] } }
+      |                                                                              ^^^^^^^^^
+
+    all.yml:3:89: 't[' is no pattern: unclosed character class; missing ']'
+    3 |   a: { run: ["true"], source: { git: "https://h/x.git", discover: [/tests/*, "a/../*/", "t[", ""] } }
+      |                                                                                         ^^^^
+
+    all.yml:3:95: a pattern of discover is empty
+    3 |   a: { run: ["true"], source: { git: "https://h/x.git", discover: [/tests/*, "a/../*/", "t[", ""] } }
+      |                                                                                               ^^
+
+    all.yml:4:57: discover finds the folders by itself: leave path out, and begin the pattern with it
+    4 |   b: { run: ["true"], source: { git: "https://h/x.git", path: tests, discover: "*/" } }
+      |                                                         ^^^^
+
+    all.yml:5:47: discover needs 'git': the address of the repository
+    5 |   c: { run: ["true"], source: { path: /srv/x, discover: "*/" } }
+      |                                               ^^^^^^^^
+
+    all.yml:6:67: a pattern of discover is a text, not a mapping
+    6 |   d: { run: ["true"], source: { git: "https://h/x.git", discover: { a: b } } }
+      |                                                                   ^
+    "#);
+}
+
+#[test]
 fn what_is_not_built_yet_is_refused_with_what_to_write() {
     let text = r#"
 tasks:

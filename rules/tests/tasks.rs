@@ -180,6 +180,43 @@ tasks:
 }
 
 #[test]
+fn a_task_that_is_looked_for_runs_in_each_folder_that_is_found() {
+    let text = r#"
+tasks:
+  dist-git:
+    run: [./run.sh, "{{ params.folder | default('none') }}"]
+    source: { git: "https://example.org/{{ item }}.git", ref: "{{ params.branch }}", discover: [tests/*/run.sh, plans/] }
+  named: { run: ["true"], source: { git: "https://example.org/x.git", discover: "*/" }, testcase: "dist.{{ params.folder }}" }
+"#;
+    let configuration =
+        Configuration::parse(&[("t.yml".into(), text.into())]).unwrap_or_else(|faults| panic!("{faults}"));
+    let (task, job) = (configuration.task("dist-git").unwrap(), NewJob { item: "bash".into(), ..job("noarch") });
+    let discover = task.searches(&job.params).expect("it says no folder");
+    let folders = discover.folders(["tests/a/run.sh", "tests/b/README", "plans/x.fmf"]);
+    assert_eq!(folders.into_iter().collect::<Vec<_>>(), ["plans", "tests/a"]);
+    assert_eq!(discover.patterns(), "tests/*/run.sh, plans/");
+    assert_eq!(task.wanted(&job).unwrap().unwrap().path, None);
+
+    let found = NewJob { params: task.found(&job.params, "tests/a"), ..job.clone() };
+    assert_eq!(task.searches(&found.params), None);
+    let pin = Pin { reference: "f41".into(), commit: "0123456789abcdef0123456789abcdef01234567".parse().unwrap() };
+    let order = task.order(&found, Some(&pin)).unwrap();
+    let Some(Source::Git(checkout)) = order.source else { panic!("it is a commit") };
+    assert_eq!((checkout.path.as_deref(), order.run[1].as_str()), (Some("tests/a"), "tests/a"));
+    assert_eq!(order.testcase, "dist-git.tests/a");
+    assert_eq!(configuration.task("named").unwrap().testcase(&found).unwrap(), "dist.tests/a");
+    let top = NewJob { params: task.found(&job.params, "."), ..job.clone() };
+    assert_eq!((task.wanted(&top).unwrap().unwrap().path, task.testcase(&top).unwrap()), (None, "dist-git".into()));
+    let out = NewJob { params: task.found(&job.params, "../x"), ..job.clone() };
+    assert_eq!(task.check(&out).unwrap_err(), "source.path is '../x', which is no folder inside the repository");
+
+    let again = Task::from_definition(&task.definition()).unwrap();
+    assert_eq!(&again, task);
+    let (one, other) = (job.key.in_folder("tests/a"), job.key.in_folder("tests/b"));
+    assert!(one == job.key.in_folder("tests/a") && one != other && one != job.key);
+}
+
+#[test]
 fn artifacts_are_patterns_of_paths_in_the_workspace() {
     let order = |more: &str| {
         let text = format!("tasks:\n  full: {{ run: ['true'], {more} }}\n");

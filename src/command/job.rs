@@ -155,6 +155,10 @@ fn people(detail: &JobDetail) -> String {
         ("finished", job.finished_at.map(|t| t.to_seconds()).unwrap_or_default()),
         ("results", maybe(&detail.results_url)),
     ]);
+    for found in &detail.found {
+        let outcome = found.outcome.map(|outcome| format!(" {outcome}")).unwrap_or_default();
+        text += &format!("found job {}: {}{outcome}\n", found.id, found.state);
+    }
     for attempt in &detail.attempts_made {
         let end = attempt.end.as_ref().map_or_else(|| "running".to_owned(), |end| end.to_string());
         let note = attempt.note.as_deref().map(|note| format!("; {note}")).unwrap_or_default();

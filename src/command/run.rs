@@ -26,7 +26,8 @@ TASK is a task of the configuration; or a folder with tests/tests.yml (a playboo
 
 A task that comes from a repository runs the commit that its ref stands for now, fetched from that repository. With --job it \
 is the commit that the job ran; where the repository cannot be had or has it no more, it comes from the master, which gives \
-it to whoever shows the token of an operator or submitter.
+it to whoever shows the token of an operator or submitter. Of a task that is found in several folders of it ('discover'), \
+--param folder=FOLDER says which.
 
 With --event the rules say what the task is run on: the item, the arch and the parameters of the job that they would make; \
 --item, --item-type, --arch and --param choose among several, or say it where no rule wants the task.

@@ -24,6 +24,7 @@ mod backlog;
 mod bus;
 mod clocks;
 mod confined;
+mod discover;
 mod half_open;
 mod imports;
 mod intake;

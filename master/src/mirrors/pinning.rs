@@ -9,6 +9,7 @@ use model::source::Pin;
 use rules::{Repo, Subject, Task, Wanted};
 use tokio::time::Instant;
 
+use super::discover::search;
 use super::fetch::has;
 use super::set::Found;
 use super::{Mirrors, Set};
@@ -30,10 +31,13 @@ pub struct Pins {
 }
 
 impl Pins {
-    /// The commit of a job, where it can be told without waiting for anyone. None where its task comes from no
-    /// repository; the error says what cannot be rendered.
+    /// The commit of a job, where it can be told without waiting for anyone: none of a search, which has to look into it.
+    /// None where its task comes from no repository; the error says what cannot be rendered.
     pub fn of(&self, task: &Task, job: Subject<'_>) -> std::result::Result<Option<JobPin>, String> {
         let (Some(repo), Some(wanted)) = (task.repo(), task.wanted(job)?) else { return Ok(None) };
+        if task.searches(job.params).is_some() {
+            return Ok(Some(JobPin::Open(wanted.any())));
+        }
         Ok(Some(match self.find(repo, &wanted) {
             Found::Pin(pin) => JobPin::At(pin),
             Found::Commit(_) | Found::No(_) => JobPin::Open(wanted.any()),
@@ -84,7 +88,7 @@ pub async fn pin_waiting(app: &App) -> Result<usize> {
         let rows = app.store.unpinned(after, SLICE).await?;
         let Some(last) = rows.last() else { break };
         after = last.seq;
-        let mut pins = Vec::new();
+        let (mut pins, mut searches) = (Vec::new(), Vec::new());
         for row in &rows {
             let Some(task) = app.tasks.version(row.task_version).await? else { continue };
             let subject = Subject {
@@ -102,6 +106,7 @@ pub async fn pin_waiting(app: &App) -> Result<usize> {
                 Found::No(_) => None,
             };
             match pin {
+                Some(pin) if task.searches(&row.params).is_some() => searches.push((row, task, wanted, pin)),
                 Some(pin) => pins.push((row.seq, pin)),
                 None => drop(missing.insert(wanted.git)),
             }
@@ -110,6 +115,12 @@ pub async fn pin_waiting(app: &App) -> Result<usize> {
             app.store.pin(&pins).await?;
             app.store.promote().await?;
             pinned += pins.len();
+        }
+        for (row, task, wanted, pin) in searches {
+            match search(app, &task, row, &wanted, &pin).await? {
+                Some(made) => pinned += made,
+                None => drop(missing.insert(wanted.git)),
+            }
         }
     }
     let missing = mirrors.not_tried(missing);

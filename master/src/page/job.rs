@@ -8,7 +8,7 @@ use model::{Artifact, JobState, Time};
 use serde_json::Value;
 
 use super::acts::Button;
-use super::parts::{Moment, Tag, artifact_path, event_path, readable, results_path};
+use super::parts::{JobRow, Moment, Tag, artifact_path, event_path, readable, results_path};
 use crate::logs::Part;
 
 #[derive(Template)]
@@ -37,6 +37,9 @@ pub struct Job {
     source: Option<JobSource>,
     params: Option<String>,
     attempts: Vec<Attempt>,
+    /// Whether it runs nothing, and has made these instead.
+    is_search: bool,
+    jobs: Vec<JobRow>,
     artifacts: Vec<File>,
     log: Option<Log>,
     results: String,
@@ -117,6 +120,8 @@ impl Job {
             source: detail.source.clone(),
             params: (!detail.params.is_empty()).then(|| format!("{:#}", Value::Object(detail.params.clone()))),
             attempts: detail.attempts_made.iter().map(|a| Attempt::new(a, log_path(a.attempt), now)).collect(),
+            is_search: job.is_search(),
+            jobs: JobRow::all(&detail.found, now),
             artifacts: artifacts
                 .iter()
                 .map(|artifact| File {

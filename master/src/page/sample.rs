@@ -33,6 +33,7 @@ pub fn job() -> JobSummary {
         arch: HOSTILE.into(),
         event_id: Some(HOSTILE.into()),
         rule: HOSTILE.into(),
+        search: None,
         attempts: 2,
         queued_at: earlier(900),
         started_at: Some(earlier(60)),
@@ -71,6 +72,7 @@ pub fn job_detail() -> JobDetail {
         why: HOSTILE.into(),
         unsettled: true,
         attempts_made: vec![attempt(1, Some(earlier(50))), attempt(2, None)],
+        found: vec![job()],
         results_url: None,
     }
 }

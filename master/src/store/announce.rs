@@ -46,7 +46,8 @@ impl Work {
         let mut said = Vec::new();
         for w in wanted {
             let job = &w.admitted.job;
-            if made.contains_key(&job.key.0) && self.announces(&*by, w.admitted.task_version).await? {
+            let is_new = made.contains_key(&job.key.0) && !w.admitted.is_search();
+            if is_new && self.announces(&*by, w.admitted.task_version).await? {
                 let moved = Moved {
                     job: job.key,
                     task_version: w.admitted.task_version,
@@ -133,7 +134,11 @@ impl Work {
     async fn unjudged(&mut self, jobs: &[i64]) -> Result<Vec<Unjudged>> {
         macro_rules! select {
             ($among:literal) => {
-                concat!("SELECT seq, id, task_version, item, item_type, arch, params FROM jobs WHERE seq ", $among)
+                concat!(
+                    "SELECT seq, id, task_version, item, item_type, arch, params FROM jobs
+                     WHERE (search IS NULL OR search <> id) AND seq ",
+                    $among
+                )
             };
         }
         Ok(match &mut self.tx {

@@ -54,6 +54,16 @@ const CHECKS: &[(&str, &str)] = &[
              AND NOT EXISTS (SELECT 1 FROM ended x WHERE x.job = j.seq)",
     ),
     (
+        "searches are in the queue or run",
+        "SELECT count(*) FROM jobs j WHERE j.search = j.id AND (EXISTS (SELECT 1 FROM queued q WHERE q.job = j.seq)
+             OR EXISTS (SELECT 1 FROM leases l WHERE l.job = j.seq))",
+    ),
+    (
+        "jobs were found by a search that has not ended, or that there is not",
+        "SELECT count(*) FROM jobs j WHERE j.search <> j.id AND NOT EXISTS (
+             SELECT 1 FROM jobs s JOIN ended x ON x.job = s.seq WHERE s.id = j.search)",
+    ),
+    (
         "leases belong to workers that there are not",
         "SELECT count(*) FROM leases l WHERE NOT EXISTS (SELECT 1 FROM workers w WHERE w.name = l.worker)",
     ),
@@ -73,7 +83,8 @@ const CHECKS: &[(&str, &str)] = &[
     (
         "jobs finished although their last attempt has no end",
         "SELECT count(*) FROM ended x WHERE x.state = 'finished'
-         AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.job = x.job AND a.attempt = x.attempts)",
+         AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.job = x.job AND a.attempt = x.attempts)
+         AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.seq = x.job AND j.search = j.id)",
     ),
     (
         "things run or are unsent although the mode is idle",
@@ -116,7 +127,8 @@ const CHECKS: &[(&str, &str)] = &[
          JOIN jobs j ON j.seq = s.job
          JOIN jobs n ON n.seq = (SELECT r.seq FROM jobs r WHERE r.scope = j.scope
              ORDER BY r.ordered_at DESC, r.recorded_at DESC, r.seq DESC LIMIT 1)
-         WHERE n.seq <> j.seq AND NOT ((n.event IS NOT NULL OR n.event_id IS NOT NULL)
+         WHERE n.seq <> j.seq AND (n.search IS NULL OR j.search IS NULL OR n.search <> j.search)
+         AND NOT ((n.event IS NOT NULL OR n.event_id IS NOT NULL)
              AND COALESCE(n.event, 0) = COALESCE(j.event, 0) AND COALESCE(n.event_id, '') = COALESCE(j.event_id, ''))",
     ),
     (

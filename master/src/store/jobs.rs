@@ -21,6 +21,7 @@ struct Row {
     item_type: String,
     arch: String,
     rule: String,
+    search: Option<Uuid>,
     event_id: Option<String>,
     created_at: i64,
     waiting_attempt: Option<i32>,
@@ -46,8 +47,8 @@ struct Row {
 
 macro_rules! select {
     () => {
-        "SELECT j.seq, j.id, j.task, j.item, j.item_type, j.arch, j.rule, COALESCE(e.id, j.event_id) AS event_id,
-                j.created_at, w.attempt AS waiting_attempt, w.until_at, w.quiet_since, w.key,
+        "SELECT j.seq, j.id, j.task, j.item, j.item_type, j.arch, j.rule, j.search,
+                COALESCE(e.id, j.event_id) AS event_id, j.created_at, w.attempt AS waiting_attempt, w.until_at, w.quiet_since, w.key,
                 w.reason AS waiting_reason, w.unsettled,
                 q.attempt AS queued_attempt, l.attempt AS running_attempt, l.started_at AS running_since, l.worker,
                 l.expires_at AS lease_until, l.cancel, x.attempts, x.state, x.reason AS ended_reason, x.outcome,
@@ -109,6 +110,7 @@ impl Row {
             arch: self.arch,
             event_id: self.event_id,
             rule: self.rule,
+            search: self.search.map(JobId),
             attempts: count(attempts),
             queued_at: Time(self.created_at),
             started_at,
@@ -228,6 +230,20 @@ impl Store {
         const MOST: u32 = 1000;
         let filter = JobFilter { event: Some(id.to_owned()), ..JobFilter::default() };
         Ok(self.jobs(&filter, None, MOST).await?.0)
+    }
+
+    /// The jobs that a search has made, in the order of their folders.
+    pub async fn found_by(&self, search: JobId) -> Result<Vec<JobSummary>> {
+        let rows: Vec<Row> = on_read!(self.db(), |pool| {
+            sqlx::query_as(concat!(
+                select!(),
+                " WHERE j.search = $1 AND j.id <> $1 AND j.rerun_of IS NULL ORDER BY j.seq"
+            ))
+            .bind(search.0)
+            .fetch_all(pool)
+            .await?
+        });
+        rows.into_iter().map(|row| Ok(row.read()?.0)).collect()
     }
 
     /// The job that a text names: an id, or the beginning of one (4 hex digits or more).

@@ -198,7 +198,7 @@ impl Store {
 /// Jobs were made.
 pub(super) async fn queued(work: &mut Work, wanted: &[Wanted<'_>], made: &HashMap<Uuid, i64>) -> Result<()> {
     let Some(announced) = work.announced.clone() else { return Ok(()) };
-    let told: Vec<Uuid> = (wanted.iter().map(|w| &w.admitted.job))
+    let told: Vec<Uuid> = (wanted.iter().filter(|w| !w.admitted.is_search()).map(|w| &w.admitted.job))
         .filter(|job| made.contains_key(&job.key.0) && announced.takes(&job.task, &job.item_type))
         .map(|job| job.key.0)
         .collect();

@@ -51,6 +51,8 @@ pub struct Unpinned {
     pub item_type: String,
     pub arch: Arch,
     pub params: Map<String, Value>,
+    /// What makes it newer than others, where that matters.
+    pub ordered_at: Option<Time>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -89,6 +91,7 @@ struct UnpinnedRow {
     item_type: String,
     arch: String,
     params: String,
+    ordered_at: Option<i64>,
 }
 
 impl Store {
@@ -152,7 +155,8 @@ impl Store {
     pub async fn unpinned(&self, after: i64, limit: u32) -> Result<Vec<Unpinned>> {
         let rows: Vec<UnpinnedRow> = on_read!(self.db(), |pool| {
             sqlx::query_as(
-                "SELECT j.seq, j.id, j.task_version, j.item, j.item_type, j.arch, j.params
+                "SELECT j.seq, j.id, j.task_version, j.item, j.item_type, j.arch, j.params,
+                        j.ordered_at
                  FROM waiting w JOIN jobs j ON j.seq = w.job
                  WHERE w.key = 'source' AND w.job > $1 ORDER BY w.job LIMIT $2",
             )
@@ -171,6 +175,7 @@ impl Store {
                 item_type: row.item_type,
                 arch: row.arch,
                 params: serde_json::from_str(&row.params).map_err(|_| corrupt("jobs", "params", job, &row.params))?,
+                ordered_at: row.ordered_at.map(Time),
             })
         };
         rows.into_iter().map(read).collect()

@@ -116,7 +116,7 @@ impl Store {
                      FROM events e JOIN jobs j ON ",
                     $by,
                     " WHERE (e.recorded_at, e.seq) > ($1, $2) AND (e.recorded_at, e.seq) <= ($3, $4)
-                        AND j.rerun_of IS NULL"
+                        AND j.rerun_of IS NULL AND (j.search IS NULL OR j.search = j.id)"
                 )
             };
         }
@@ -163,12 +163,12 @@ impl Store {
     /// One statement finds where the jobs are, another which of them the outbox still holds: in this order, so that a
     /// result that is delivered in between counts as delivered.
     async fn fates(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, Fate>> {
-        type Place = (i64, Uuid, Option<String>, Option<String>);
+        type Place = (i64, Uuid, Option<String>, Option<String>, Option<Uuid>);
         macro_rules! places {
             ($among:literal) => {
                 concat!(
                     "SELECT j.seq, j.id, CASE WHEN w.job IS NOT NULL THEN 'waiting' WHEN q.job IS NOT NULL THEN 'queued'
-                                              WHEN l.job IS NOT NULL THEN 'running' ELSE x.state END, x.reason
+                                              WHEN l.job IS NOT NULL THEN 'running' ELSE x.state END, x.reason, j.search
                      FROM jobs j LEFT JOIN waiting w ON w.job = j.seq LEFT JOIN queued q ON q.job = j.seq
                           LEFT JOIN leases l ON l.job = j.seq LEFT JOIN ended x ON x.job = j.seq
                      WHERE j.id ",
@@ -189,10 +189,16 @@ impl Store {
         let seqs: Vec<i64> = places.iter().map(|place| place.0).collect();
         let unsent: HashMap<i64, Option<String>> = self.unsent(&seqs).await?.into_iter().collect();
         let mut fates = HashMap::new();
-        for (seq, id, state, reason) in places {
+        for (seq, id, state, reason, search) in places {
             let state = state.ok_or_else(|| corrupt("jobs", "state", id, "none of the tables that a job can be in"))?;
             let state: JobState = state.parse().map_err(|_| corrupt("ended", "state", id, &state))?;
             let fate = match (state, unsent.get(&seq)) {
+                // What it found is to be done as well.
+                (JobState::Finished, None) if search == Some(id) => {
+                    let found: Vec<Uuid> = self.found_by(JobId(id)).await?.iter().map(|job| job.id.0).collect();
+                    let fates = Box::pin(self.fates(&found)).await?;
+                    fates.into_values().find(|fate| *fate != Fate::Done).unwrap_or(Fate::Done)
+                }
                 (JobState::Finished, None) => Fate::Done,
                 (JobState::Finished, Some(None)) => Fate::Open { state },
                 (JobState::Finished, Some(Some(error))) => Fate::Undelivered { error: error.clone() },

@@ -101,13 +101,17 @@ impl Store {
 
 /// A job that asks for the same as `old`; the same `request` gives the same job.
 pub(super) fn again(old: JobParts, request: &str, fresh: Option<Fresh>) -> Candidate {
-    let before = Fresh { task_version: old.task_version, needs: old.needs, source: old.source, limit: old.limit };
-    let Fresh { task_version, needs, source, limit } = fresh.unwrap_or(before);
     let s = old.summary;
+    let searches = s.is_search();
+    // A search looks anew, also where its task is gone.
+    let source = old.source.map(|pin| if searches { JobPin::Open(pin.reference().to_owned()) } else { pin });
+    let before = Fresh { task_version: old.task_version, needs: old.needs, source, limit: old.limit, searches };
+    let Fresh { task_version, needs, source, limit, searches } = fresh.unwrap_or(before);
     let cause = format!("rerun:{request}:{}", s.id);
+    let key = JobId::of(&cause, &s.task, &s.item_type, &s.item, &s.arch);
     Candidate::Admitted(Box::new(Admitted {
         job: NewJob {
-            key: JobId::of(&cause, &s.task, &s.item_type, &s.item, &s.arch),
+            key,
             task: s.task,
             item: s.item,
             item_type: s.item_type,
@@ -129,6 +133,7 @@ pub(super) fn again(old: JobParts, request: &str, fresh: Option<Fresh>) -> Candi
         generation: old.generation,
         event: s.event_id,
         rerun_of: Some(s.id),
+        search: if searches { Some(key) } else { s.search.filter(|search| *search != s.id) },
     }))
 }
 
@@ -270,12 +275,12 @@ async fn insert(work: &mut Work, sets: &Sets, wanted: &[Wanted<'_>]) -> Result<H
                          $3::text[], $4::text[], $5::text[], $6::text[], $7::int[], $8::int[], $9::bigint[],
                          $10::bigint[], $11::text[], $12::bigint[], $13::text[], $14::text[], $15::bigint[],
                          $16::bigint[], $17::bigint[], $18::text[], $19::text[], $20::uuid[], $22::text[], $23::text[],
-                         $26::text[], $27::int[], $28::text[], $29::bigint[]) AS u (id)),
+                         $26::text[], $27::int[], $28::text[], $29::bigint[], $30::uuid[]) AS u (id)),
                  made AS (
                      INSERT INTO jobs (seq, id, task, item, item_type, arch, rule, priority, needs, rank, task_version,
                          params, event, event_id, recorder, recorded_at, generation, expires_at, supersede_key,
                          supersede_policy, rerun_of, source_ref, source_commit, limit_key, limit_most, scope,
-                         ordered_at, created_at)
+                         ordered_at, search, created_at)
                      OVERRIDING SYSTEM VALUE SELECT n.*, $21 FROM numbered n ORDER BY n.id
                      ON CONFLICT (id) DO NOTHING
                      RETURNING seq, id, needs, rank, expires_at, supersede_policy, limit_most,
@@ -318,6 +323,7 @@ async fn insert(work: &mut Work, sets: &Sets, wanted: &[Wanted<'_>]) -> Result<H
             .bind(all(wanted, |w| limit(w).map(|limit| small(limit.most))))
             .bind(all(wanted, |w| scope(w.admitted)))
             .bind(all(wanted, ordered_at))
+            .bind(all(wanted, |w| w.admitted.search.map(|id| id.0)))
             .fetch_all(&mut **tx)
             .await?;
             Ok(made.into_iter().collect())
@@ -354,6 +360,7 @@ async fn insert(work: &mut Work, sets: &Sets, wanted: &[Wanted<'_>]) -> Result<H
                         limit.as_ref().map(|limit| limit.most),
                         scope(w.admitted),
                         ordered_at(w),
+                        w.admitted.search.map(|id| id.0.simple().to_string()),
                     ])
                 })
                 .collect();
@@ -361,12 +368,12 @@ async fn insert(work: &mut Work, sets: &Sets, wanted: &[Wanted<'_>]) -> Result<H
                 "INSERT INTO jobs (id, task, item, item_type, arch, rule, priority, needs, rank, task_version,
                      params, event, event_id, recorder, recorded_at, generation, expires_at, supersede_key,
                      supersede_policy, rerun_of, source_ref, source_commit, limit_key, limit_most, scope, ordered_at,
-                     created_at)
+                     search, created_at)
                  SELECT unhex(r.value->>0), r.value->>1, r.value->>2, r.value->>3, r.value->>4, r.value->>5,
                      r.value->>6, r.value->>7, r.value->>8, r.value->>9, r.value->>10, r.value->>11, r.value->>12,
                      r.value->>13, r.value->>14, r.value->>15, r.value->>16, r.value->>17, r.value->>18,
                      unhex(r.value->>19), r.value->>20, r.value->>21, r.value->>22, r.value->>23, r.value->>24,
-                     r.value->>25, $2
+                     r.value->>25, unhex(r.value->>26), $2
                  FROM json_each($1) r WHERE true
                  ON CONFLICT (id) DO NOTHING
                  RETURNING seq, id",

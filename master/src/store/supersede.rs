@@ -76,6 +76,7 @@ struct Rival {
     recorded_at: i64,
     event: Option<i64>,
     event_id: Option<String>,
+    search: Option<Uuid>,
     policy: String,
     rank: i64,
     /// Whether it has not ended.
@@ -89,6 +90,9 @@ impl Rival {
     }
 
     fn is_of_the_same_event(&self, other: &Rival) -> bool {
+        if self.search.is_some() && self.search == other.search {
+            return true;
+        }
         let named = self.event.is_some() || self.event_id.is_some();
         named && self.event == other.event && self.event_id == other.event_id
     }
@@ -151,7 +155,7 @@ async fn rivals(work: &mut Work, scopes: &[&str]) -> Result<Vec<Rival>> {
     macro_rules! select {
         ($scopes:literal) => {
             concat!(
-                "SELECT j.scope, j.seq AS job, j.id, j.ordered_at, j.recorded_at, j.event, j.event_id,
+                "SELECT j.scope, j.seq AS job, j.id, j.ordered_at, j.recorded_at, j.event, j.event_id, j.search,
                         j.supersede_policy AS policy, j.rank, k.job IS NOT NULL AS live, w.quiet_since
                  FROM jobs j LEFT JOIN keys k ON k.job = j.seq AND k.step = 0 LEFT JOIN waiting w ON w.job = j.seq
                  WHERE j.seq IN (

@@ -34,6 +34,15 @@ pub struct Admitted {
     pub event: Option<String>,
     /// The job that a person asked to run again; the key of this one was made from that request.
     pub rerun_of: Option<JobId>,
+    /// The search that found it; its own key where it is that search.
+    pub search: Option<JobId>,
+}
+
+impl Admitted {
+    /// Whether it runs nothing, but looks for what is to run.
+    pub fn is_search(&self) -> bool {
+        self.search == Some(self.job.key)
+    }
 }
 
 /// A job's task as it is configured now.
@@ -44,6 +53,8 @@ pub struct Fresh {
     pub needs: Vec<String>,
     pub source: Option<JobPin>,
     pub limit: Option<Limit>,
+    /// Whether it only looks for what is to run.
+    pub searches: bool,
 }
 
 /// Which commit a job runs.

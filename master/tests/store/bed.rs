@@ -100,6 +100,7 @@ impl Bed {
             generation: 7,
             event: None,
             rerun_of: None,
+            search: None,
         }
     }
 

@@ -211,7 +211,7 @@ stories! {
         else { panic!("it is made") };
         assert_eq!(behind(&bed, job).await, (Some(jobs[1]), 0));
         // As its task is now, where that is known: without a limit.
-        let fresh = Fresh { task_version: bed.task, needs: Vec::new(), source: None, limit: None };
+        let fresh = Fresh { task_version: bed.task, needs: Vec::new(), source: None, limit: None, searches: false };
         let Some(JobAnswer::Submitted { job }) =
             bed.store.rerun(jobs[0], "anew", Some(fresh), &act("job.rerun")).await.unwrap()
         else { panic!("it is made") };

@@ -19,6 +19,7 @@ mod moves;
 mod names;
 mod oracle;
 mod pairs;
+mod searches;
 mod sources;
 mod storm;
 mod supersede;

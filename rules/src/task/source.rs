@@ -3,6 +3,7 @@
 use model::source::{Checkout, Pin, Source};
 use serde::{Deserialize, Serialize};
 
+use super::discover::{Discover, FOLDER, TOP};
 use super::read::of_a_job;
 use crate::fault::Problems;
 use crate::section::{self, Section};
@@ -17,7 +18,7 @@ pub(super) enum Origin {
     Repo(Repo),
 }
 
-/// `source: { git: URL, ref: BRANCH, path: FOLDER }`
+/// `source: { git: URL, ref: BRANCH, path: FOLDER }`, or with `discover: PATTERN` in place of the path.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Repo {
@@ -26,6 +27,8 @@ pub struct Repo {
     #[serde(rename = "ref")]
     references: Vec<Template>,
     path: Option<Template>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    discover: Option<Discover>,
 }
 
 /// What one job wants of a repository.
@@ -43,6 +46,11 @@ impl Repo {
         self.git.names().is_empty().then(|| self.git.source())
     }
 
+    /// How the folders are found in which the task is, where it does not say one.
+    pub fn discover(&self) -> Option<&Discover> {
+        self.discover.as_ref()
+    }
+
     pub(super) fn wanted(&self, context: &Context) -> Result<Wanted, String> {
         let render = |what: &str, template: &Template| {
             template.render(context).map_err(|why| format!("cannot render source.{what}: {why}"))
@@ -53,6 +61,7 @@ impl Repo {
             return Err(format!("source.git is '{git}', which is no address"));
         }
         let path = self.path.as_ref().map(|path| render("path", path)).transpose()?;
+        let path = path.filter(|path| self.discover.is_none() || path != TOP);
         if let Some(path) = &path
             && !is_inside(path)
         {
@@ -77,7 +86,7 @@ impl Wanted {
 }
 
 /// Whether it names a folder below the top, and by no detour.
-fn is_inside(path: &str) -> bool {
+pub(super) fn is_inside(path: &str) -> bool {
     !path.contains('\0') && path.split('/').all(|part| !matches!(part, "" | "." | ".." | ".git"))
 }
 
@@ -87,10 +96,10 @@ pub(super) fn read(node: &Node, problems: &mut Problems) -> Option<Origin> {
         Tree::Text(text) if text == "none" => return None,
         _ => {}
     }
-    let section = Section::open(node, "source", &["path", "git", "ref"], problems)?;
+    let section = Section::open(node, "source", &["path", "git", "ref", "discover"], problems)?;
     let Some(git) = section.get("git") else {
-        if section.get("ref").is_some() {
-            problems.add(section.key("ref"), "ref needs 'git': the address of the repository");
+        for key in ["ref", "discover"].into_iter().filter(|key| section.get(key).is_some()) {
+            problems.add(section.key(key), format!("{key} needs 'git': the address of the repository"));
         }
         return section::text(section.need("path", problems)?, "path", problems).map(Origin::Path);
     };
@@ -102,7 +111,7 @@ pub(super) fn read(node: &Node, problems: &mut Problems) -> Option<Origin> {
         None => vec![Template::new("main").ok()?],
         Some(node) => references(node, problems),
     };
-    let path = section.get("path").and_then(|node| {
+    let mut path = section.get("path").and_then(|node| {
         let path = of_a_job(node, "path", problems)?;
         if path.names().is_empty() && !is_inside(path.source()) {
             let message = "path is a folder inside the repository, such as tests/smoke: no '..', and no '/' around it";
@@ -110,7 +119,15 @@ pub(super) fn read(node: &Node, problems: &mut Problems) -> Option<Origin> {
         }
         Some(path)
     });
-    Some(Origin::Repo(Repo { git: address, references, path }))
+    let discover = section.get("discover").and_then(|node| Discover::read(node, problems));
+    if discover.is_some() {
+        if path.is_some() {
+            let message = "discover finds the folders by itself: leave path out, and begin the pattern with it";
+            problems.add(section.key("path"), message);
+        }
+        path = Some(Template::new(&format!("{{{{ params.{FOLDER} | default('{TOP}') }}}}")).ok()?);
+    }
+    Some(Origin::Repo(Repo { git: address, references, path, discover }))
 }
 
 /// A branch, or a list of which the first that there is is taken.

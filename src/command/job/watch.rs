@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use model::operator::JobDetail;
+use model::operator::{JobDetail, JobSummary};
 use model::{JobState, Outcome, Span};
 use net::{Client, ClientError};
 use tokio::time::{Instant, sleep, timeout};
@@ -81,8 +81,15 @@ impl Watch {
     }
 }
 
+/// Where it is a search, what it found has passed, and it found something.
 fn has_passed(detail: &JobDetail) -> bool {
-    detail.job.state == JobState::Finished && matches!(detail.job.outcome, Some(Outcome::Passed | Outcome::Info))
+    let passed = |job: &JobSummary| {
+        job.state == JobState::Finished && matches!(job.outcome, Some(Outcome::Passed | Outcome::Info))
+    };
+    match detail.job.is_search() {
+        true => !detail.found.is_empty() && detail.found.iter().all(passed),
+        false => passed(&detail.job),
+    }
 }
 
 /// What looks at one job.
@@ -119,7 +126,11 @@ impl<'a> Eye<'a> {
                 }
                 Err(refused) => return Err(refused.into()),
             };
-            self.say(&detail.why);
+            let open = detail.found.iter().filter(|job| !job.state.is_end()).count();
+            match open {
+                0 => self.say(&detail.why),
+                n => self.say(&format!("{}; {n} of {} have not ended", detail.why, detail.found.len())),
+            }
             let mut printed = 0;
             if self.log {
                 let from = self.attempt;
@@ -134,7 +145,7 @@ impl<'a> Eye<'a> {
                     }
                 }
             }
-            if detail.job.state.is_end() && printed == 0 {
+            if detail.job.state.is_end() && open == 0 && printed == 0 {
                 self.end_log()?;
                 return Ok(detail);
             }

@@ -63,11 +63,17 @@ impl Subject {
             let hint = near.map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
             return Err(wrong(format!("there is no task '{name}'{hint}")));
         };
-        let job = self.job(&configuration, &name, event.as_ref())?;
+        let mut job = self.job(&configuration, &name, event.as_ref())?;
         say_needs(session, task, &job)?;
         let cannot = |why| wrong(format!("task '{name}' cannot run this: {why}"));
         let pin = match task.wanted(&job).map_err(cannot)? {
-            Some(wanted) => Some(commit::of(&wanted).await?),
+            Some(wanted) => {
+                let pin = commit::of(&wanted).await?;
+                if let Some(discover) = task.searches(&job.params) {
+                    job.params = task.found(&job.params, &commit::folder(&wanted, &pin, discover).await?);
+                }
+                Some(pin)
+            }
             None => None,
         };
         let order = task.order(&job, pin.as_ref()).map_err(cannot)?;
