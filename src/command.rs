@@ -81,7 +81,7 @@ enum Command {
     Worker(worker::Worker),
     /// Run a results store that speaks ResultsDB's API
     Resultsdb(role::Resultsdb),
-    /// Export results, and bring in those of another ResultsDB
+    /// Export results, bring in those of another ResultsDB, and let old ones go
     #[command(subcommand)]
     Results(results::Results),
     /// Write the jobs that events call for to a file, without a master
@@ -229,6 +229,7 @@ impl Command {
             Command::Master(master) => master.run(session).await,
             Command::Worker(worker) => worker.run(session).await,
             Command::Resultsdb(resultsdb) => resultsdb.run(session).await,
+            Command::Results(results) => results.run(session).await,
             Command::Record(record) => record.run(session).await,
             Command::Missed(missed) => missed.run(session).await,
             Command::Status => status::run(session).await,
@@ -242,7 +243,6 @@ impl Command {
             Command::Run(run) => run.run(session).await,
             Command::Mirrors(mirrors) => mirrors.run(session).await,
             Command::Report(report) => report.run(session).await,
-            Command::Results(results) => results.run(session).await,
             Command::Token(token) => token.run(session),
             Command::Config(config) => config.run(session),
             Command::Secret(secret) => secret.run(session).await,

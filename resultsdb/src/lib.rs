@@ -13,6 +13,7 @@ mod pages;
 mod pattern;
 mod permission;
 mod result;
+mod retention;
 mod settings;
 mod store;
 mod term;
@@ -29,8 +30,9 @@ pub use health::{health, metrics};
 pub use messages::{Messages, Teller, tell};
 pub use permission::{Permission, Permissions};
 pub use result::{Change, Group, NewGroup, NewResult, NewTestcase, StoredResult, Testcase};
+pub use retention::{Bounds, Retention, Retentions};
 pub use settings::{Settings, WriteAccess};
-pub use store::{Appended, Backlog, Filter, GroupFilter, Latest, Names, Page, Range, Store, Wanted};
+pub use store::{Appended, Backlog, Filter, GroupFilter, Latest, Names, Page, Pruned, Range, Store, Wanted};
 
 /// The APIs under `/api/v2.0` and `/api/v3`, and the pages; to be merged into another router or served alone.
 pub fn router(store: Store, settings: &Settings, tokens: &Tokens) -> Router {

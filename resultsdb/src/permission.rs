@@ -38,7 +38,7 @@ impl Permissions {
 }
 
 impl Patterns {
-    fn fit(&self, name: &str) -> bool {
+    pub fn fit(&self, name: &str) -> bool {
         self.set.is_match(name)
     }
 }

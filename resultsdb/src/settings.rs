@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::messages::Messages;
 use crate::permission::Permissions;
+use crate::retention::Retentions;
 
 /// How a results store is run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +23,8 @@ pub struct Settings {
     pub public_read: bool,
     /// Outcomes besides PASSED, INFO, FAILED and NEEDS_INSPECTION.
     pub additional_outcomes: Vec<String>,
+    /// How long results are kept; those of testcases that no entry names stay for ever.
+    pub retention: Retentions,
     /// The bus that is told of results; without it none is.
     pub messages: Option<Messages>,
     /// Where the landing page sends people who want to know more.
@@ -51,6 +54,7 @@ impl Default for Settings {
             permissions: Permissions::default(),
             public_read: true,
             additional_outcomes: ["QUEUED", "RUNNING", "ERROR"].map(String::from).to_vec(),
+            retention: Retentions::default(),
             messages: None,
             documentation: "https://docs.resultsdb20.apiary.io/".into(),
         }
@@ -60,6 +64,7 @@ impl Default for Settings {
 impl Settings {
     /// What is wrong with these settings, if anything is.
     pub fn check(&self) -> Result<(), String> {
+        self.retention.check()?;
         self.messages.as_ref().map_or(Ok(()), Messages::check)
     }
 

@@ -165,7 +165,7 @@ impl Inner {
             batch.results.push(Row { new, testcase, data: data_json(&new.data), groups });
         }
         let stored = locked(&self.known.stored);
-        batch.terms.retain(|term, _| !stored.0.contains(term));
+        batch.terms.retain(|term, _| !stored.contains(term));
         drop(stored);
         batch.facts.sort_unstable();
         batch

@@ -35,7 +35,7 @@ WHERE j.value ->> 'refers' AND groups.uuid = j.value ->> 'uuid' AND groups.ref_u
 const TERMS: &str = "
 INSERT INTO terms (id, key, value, place)
 SELECT unhex(j.value ->> 0), j.value ->> 1, j.value ->> 2, j.value ->> 3 FROM json_each($1) j
-WHERE true ON CONFLICT (id) DO NOTHING";
+WHERE true ON CONFLICT (id) DO UPDATE SET unused_since = NULL WHERE terms.unused_since IS NOT NULL";
 
 /// A key that another process has used meanwhile is left out.
 const RESULTS: &str = "

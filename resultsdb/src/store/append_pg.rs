@@ -42,9 +42,9 @@ group_written AS (
                CASE WHEN g.refers THEN excluded.ref_url ELSE o.ref_url END
         FROM group_given g WHERE g.uuid = excluded.uuid)),
 term_written AS (
-    INSERT INTO terms (id, key, value, place)
+    INSERT INTO terms AS o (id, key, value, place)
     SELECT * FROM unnest($13::uuid[], $14::text[], $15::text[], $16::text[])
-    ON CONFLICT (id) DO NOTHING),
+    ON CONFLICT (id) DO UPDATE SET unused_since = NULL WHERE o.unused_since IS NOT NULL),
 numbered AS MATERIALIZED (
     SELECT COALESCE(g.given, nextval(pg_get_serial_sequence('results', 'id'))) AS id, g.*
     FROM (SELECT * FROM unnest($17::uuid[], $18::text[], $19::bigint[], $20::text[], $21::text[], $22::text[],

@@ -141,7 +141,7 @@ impl Inner {
         }
         let common = locked(&self.known.common);
         for clause in &mut question.clauses {
-            if clause.terms.iter().any(|t| common.0.contains(t)) {
+            if clause.terms.iter().any(|t| common.contains(t)) {
                 clause.weight = Weight::Many;
             }
         }

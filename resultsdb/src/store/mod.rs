@@ -14,11 +14,13 @@ mod latest;
 mod listing;
 mod many;
 mod messages;
+mod prune;
 mod sql;
 mod testcases;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use db::{Coalesce, Db, Migrations};
 use tokio::sync::Notify;
@@ -31,6 +33,7 @@ pub use groups::GroupFilter;
 pub use import::ImportError;
 pub use latest::Latest;
 pub use messages::{Backlog, Refused, Untold};
+pub use prune::Pruned;
 
 use crate::result::{NewResult, StoredResult};
 use messages::Telling;
@@ -65,27 +68,41 @@ struct Inner {
     telling: Arc<Telling>,
 }
 
-/// What is true of the database for good, so that it need not be asked again.
+/// What is true of the database for a while, so that it need not be asked again.
 #[derive(Default)]
 struct Known {
     /// Terms that have their row in `terms`. Writers add to it.
     stored: Mutex<Remembered>,
-    /// Terms that very many results have. Readers add to it; a term never becomes rare again.
+    /// Terms that very many results have. Readers add to it.
     common: Mutex<Remembered>,
 }
 
-/// A set of ids that forgets everything rather than grow without end.
+/// A set of ids that forgets everything rather than grow without end, or grow old: `prune` removes terms that have
+/// been without results for much longer than anybody remembers them.
 #[derive(Default)]
-struct Remembered(HashSet<Uuid>);
+struct Remembered {
+    ids: HashSet<Uuid>,
+    since: Option<Instant>,
+}
 
 impl Remembered {
     const MOST: usize = 100_000;
+    const LONGEST: Duration = Duration::from_secs(300);
 
     fn add(&mut self, ids: impl IntoIterator<Item = Uuid>) {
-        if self.0.len() > Remembered::MOST {
-            self.0.clear();
+        if self.ids.len() > Remembered::MOST || self.is_old() {
+            self.ids.clear();
+            self.since = Some(Instant::now());
         }
-        self.0.extend(ids);
+        self.ids.extend(ids);
+    }
+
+    fn contains(&self, id: &Uuid) -> bool {
+        !self.is_old() && self.ids.contains(id)
+    }
+
+    fn is_old(&self) -> bool {
+        self.since.is_none_or(|since| since.elapsed() > Remembered::LONGEST)
     }
 }
 

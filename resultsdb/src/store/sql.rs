@@ -117,6 +117,23 @@ impl Sql {
         }
     }
 
+    /// A table of columns `id`, `submit_time` and `term`.
+    pub fn facts_as_table(&mut self, name: &str, facts: Vec<(i64, i64, Uuid)>) -> &mut Sql {
+        if self.lite {
+            let facts: Vec<_> = facts.iter().map(|(id, time, term)| (id, time, term.simple().to_string())).collect();
+            self.push("(SELECT j.value ->> 0 AS id, j.value ->> 1 AS submit_time, unhex(j.value ->> 2) AS term");
+            return self.push(" FROM json_each(").text(list(&facts)).push(") j) ").push(name);
+        }
+        let (mut ids, mut times, mut terms) = (Vec::new(), Vec::new(), Vec::new());
+        for (id, time, term) in facts {
+            ids.push(id);
+            times.push(time);
+            terms.push(term);
+        }
+        self.push("unnest(").bind(Bind::Ints(ids), ", ").bind(Bind::Ints(times), ", ").bind(Bind::Ids(terms), ") AS ");
+        self.push(name).push("(id, submit_time, term)")
+    }
+
     /// Whether `column` begins with a text, as a range that an index can be searched by.
     pub fn within(&mut self, column: &str, prefix: &str) -> &mut Sql {
         self.push(column).push(" >= ").text(prefix);

@@ -15,6 +15,7 @@ mod patterns;
 mod permissions;
 mod posting;
 mod protocol;
+mod prune;
 mod server;
 mod tags;
 mod testcases;

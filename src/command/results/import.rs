@@ -14,9 +14,9 @@ use tokio::io::{AsyncBufRead, BufReader};
 use url::Url;
 
 use crate::exit::{Exit, Failure, OrExit as _};
-use crate::place;
 
 use super::super::Session;
+use super::Place;
 
 const AFTER: &str = "\
 SOURCE is one of
@@ -49,12 +49,8 @@ pub struct Import {
     /// A file, '-' for stdin, or the address of a ResultsDB
     #[arg(value_name = "SOURCE")]
     source: String,
-    /// The store's database; else [resultsdb] database of the settings
-    #[arg(long, value_name = "URL", conflicts_with = "data")]
-    database: Option<String>,
-    /// The data folder of a 'taskotron up'
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
     /// Read a URL from its first result on, not from where the last import stopped
     #[arg(long)]
     anew: bool,
@@ -78,7 +74,7 @@ impl Import {
                 "a database is imported by its dump: 'pg_dump DATABASE | taskotron results import -'",
             ));
         }
-        let database = self.database(&settings.resultsdb)?;
+        let database = self.place.database(&settings.resultsdb)?;
         let store = Store::open(&database).await.context("cannot open the results store's database")?;
         let mut told = Instant::now();
         let mut report = move |done: &Done| {
@@ -98,26 +94,6 @@ impl Import {
         eprintln!("{summary}the store has {results} results, {testcases} testcases and {groups} groups now");
         store.close().await;
         Ok(Exit::Reached)
-    }
-
-    /// Where to bring the results.
-    fn database(&self, settings: &resultsdb::Settings) -> anyhow::Result<String> {
-        if let Some(url) = &self.database {
-            return Ok(url.clone());
-        }
-        if let (None, Some(url)) = (&self.data, &settings.database) {
-            return Ok(url.clone());
-        }
-        let folder = self.data.clone().unwrap_or_else(|| PathBuf::from(place::DATA));
-        let file = folder.join(place::RESULTS);
-        if !folder.is_dir() {
-            let text = format!(
-                "no database is named: give --database, [resultsdb] database or --data ({} is no folder)",
-                folder.display()
-            );
-            return Err(Failure::error(Exit::Usage, text));
-        }
-        Ok(format!("sqlite:{}", file.display()))
     }
 
     async fn file(&self, mut importer: Importer<'_>) -> anyhow::Result<Done> {
