@@ -107,7 +107,7 @@ fn numbers(record: &Record) -> Vec<Number> {
         numbers.push(number(plot::span(seconds), "usual duration".into()));
     }
     for (count, name) in
-        [(record.bad, "failed"), (record.neither, "without a verdict"), (record.pending, "queued or running")]
+        [(record.bad, "failed"), (record.neither, "without a verdict"), (record.pending, "still queued or running")]
     {
         if count > 0 {
             numbers.push(number(count.to_string(), name.into()));

@@ -1,6 +1,6 @@
 //! `/items`: all about one item, or which items the filters find.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use askama::Template;
@@ -10,7 +10,7 @@ use model::Time;
 
 use super::form::Form;
 use super::matrix::Matrix;
-use super::verdict::Verdict;
+use super::verdict::{Flavour, Verdict};
 use super::{Asked, MOST, Neighbours, Sorry, link, show as shown};
 use crate::api::App;
 use crate::result::StoredResult;
@@ -98,12 +98,14 @@ fn exact(filter: &Filter, key: &str) -> Option<String> {
     })
 }
 
-/// The items of results that come newest first, in this order.
+/// The items of results that come newest first, in this order. As in a matrix, the newest of a testcase and flavour counts.
 fn rows(results: &[StoredResult]) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     let mut places: BTreeMap<(String, String), usize> = BTreeMap::new();
+    let mut seen = HashSet::new();
     for result in results {
         let mut data = result.data();
+        let flavours = Flavour::all(&data);
         let mut first = |key: &str| data.remove(key).and_then(|values| values.into_iter().next()).unwrap_or_default();
         let (item, kind) = (first("item"), first("type"));
         if item.is_empty() {
@@ -123,6 +125,9 @@ fn rows(results: &[StoredResult]) -> Vec<Row> {
             rows.len() - 1
         });
         let row = &mut rows[place];
+        if !seen.insert((place, &result.testcase, flavours)) {
+            continue;
+        }
         match Verdict::of(&result.outcome) {
             Verdict::Good => row.good += 1,
             Verdict::Bad => row.bad += 1,

@@ -8,7 +8,7 @@ use super::verdict::Verdict;
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 150.0;
 /// The plot's own part of the picture: left, right, top, bottom.
-const LEFT: f64 = 44.0;
+const LEFT: f64 = 66.0;
 const RIGHT: f64 = WIDTH - 8.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = HEIGHT - 20.0;
@@ -264,7 +264,7 @@ mod tests {
         assert_eq!((bars[0].class, bars[0].y, bars[0].height), ("failed", 70.0, 60.0));
         assert_eq!((bars[1].class, bars[1].y, bars[1].height), ("passed", TOP, 60.0));
         assert!(bars.iter().all(|b| b.x >= LEFT && b.x + b.width <= RIGHT));
-        assert_eq!(plots[1].paths[1].shape, "M49.6 70L706.4 10".replacen("70", "70h0", 1));
+        assert_eq!(plots[1].paths[1].shape, "M71.4 70h0L706.6 10");
         assert_eq!(plots[2].paths[1].shape, format!("M{RIGHT} {TOP}h0"));
     }
 

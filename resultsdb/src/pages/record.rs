@@ -13,6 +13,7 @@ use crate::result::StoredResult;
 pub struct Record {
     pub good: usize,
     pub bad: usize,
+    /// Items and flavours whose newest result is no verdict yet.
     pub pending: usize,
     pub neither: usize,
     pub repeats: usize,
@@ -58,6 +59,7 @@ struct Subject {
 struct Course {
     last: Option<Verdict>,
     running_since: Option<i64>,
+    pending: bool,
 }
 
 impl Record {
@@ -72,7 +74,7 @@ impl Record {
             match verdict {
                 Verdict::Good => record.good += 1,
                 Verdict::Bad => record.bad += 1,
-                Verdict::Pending => record.pending += 1,
+                Verdict::Pending => {}
                 Verdict::Neither => record.neither += 1,
             }
             let first = |key: &str| data.get(key).and_then(|values| values.first()).cloned().unwrap_or_default();
@@ -83,6 +85,7 @@ impl Record {
             if !item.is_empty() {
                 let subject = Subject { item: item.clone(), kind: kind.clone(), flavours: Flavour::all(&data) };
                 let course = courses.entry(subject).or_default();
+                course.pending = verdict == Verdict::Pending;
                 match verdict {
                     Verdict::Pending if result.outcome == "RUNNING" => {
                         course.running_since.get_or_insert(result.submit_time);
@@ -107,6 +110,7 @@ impl Record {
             }
             record.course.push(step);
         }
+        record.pending = courses.values().filter(|course| course.pending).count();
         record.unsteady = flips.into_iter().map(|((item, kind), flips)| Unsteady { item, kind, flips }).collect();
         record.unsteady.sort_by_key(|unsteady| std::cmp::Reverse(unsteady.flips));
         record
@@ -197,12 +201,13 @@ mod tests {
             result(71, "ERROR", r#"{"item":["b"]}"#),
             result(72, "PASSED", r#"{"item":["b"]}"#),
             result(80, "PASSED", r#"{"item":["c"],"duration":["00:01:30"]}"#),
+            result(81, "RUNNING", r#"{"item":["c"]}"#),
         ];
         results.reverse();
         let record = Record::of(&results);
         let all: Vec<(i64, f64)> = record.durations.iter().map(|d| (d.ended / 1_000_000, d.seconds)).collect();
         assert_eq!(all, [(62, 60.0), (80, 90.0)]);
-        assert_eq!(record.usual_duration(), Some(90.0));
+        assert_eq!((record.usual_duration(), record.pending), (Some(90.0), 1));
         for (text, want) in [
             ("1.5", Some(1.5)),
             ("02:03", Some(123.0)),
