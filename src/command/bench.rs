@@ -13,6 +13,7 @@ mod isolation;
 mod limit;
 mod load;
 mod memory;
+mod pages;
 mod replay;
 mod results;
 mod room;
@@ -72,6 +73,8 @@ enum What {
     Memory(memory::Memory),
     /// Reads and writes of the results store a second, beside those of the original
     Results(results::Results),
+    /// How long the pages of the results store take
+    Pages(pages::Pages),
     /// From start to ready, and from the signal to the end
     Start,
 }
@@ -109,6 +112,7 @@ impl Bench {
                 output::list(session.format, results.measure(&self.servers).await?)?;
                 return Ok(Exit::Reached);
             }
+            What::Pages(pages) => pages.measure(&self.servers).await?,
             What::Start => start::measure(&self.servers).await?,
         };
         output::list(session.format, figures)?;

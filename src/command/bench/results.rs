@@ -1,8 +1,8 @@
 //! How fast the results store is read and written, beside what is known of the original on the same data.
 
 mod asked;
-mod client;
-mod made;
+pub(super) mod client;
+pub(super) mod made;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -86,7 +86,7 @@ impl Made {
         Made::testcase(n % self.items() + n / self.items())
     }
 
-    fn result(self, n: u64) -> NewResult {
+    pub fn result(self, n: u64) -> NewResult {
         let step = YEAR / i64::try_from(self.results).unwrap_or(1).max(1);
         let time = Time(BEGIN + step * i64::try_from(n).unwrap_or_default());
         NewResult {
@@ -124,13 +124,18 @@ impl Made {
 
     /// Fills an empty database through the store's own code and has the engine tidy up; how long the results took.
     pub async fn load(self, database: &str) -> anyhow::Result<Duration> {
+        self.load_as(database, Made::result).await
+    }
+
+    /// As [`Made::load`], with results that are made in another way.
+    pub async fn load_as(self, database: &str, make: fn(Made, u64) -> NewResult) -> anyhow::Result<Duration> {
         let store = Store::open(database).await.context("cannot open the database")?;
         let begun = Instant::now();
         let writers = (0..WRITERS).map(|writer| {
             let store = store.clone();
             tokio::spawn(async move {
                 for first in (writer * BATCH..self.results).step_by((WRITERS * BATCH).try_into()?) {
-                    let batch = (first..self.results.min(first + BATCH)).map(|n| self.result(n)).collect();
+                    let batch = (first..self.results.min(first + BATCH)).map(|n| make(self, n)).collect();
                     store.post_all(batch).await.into_iter().collect::<Result<Vec<_>, _>>()?;
                 }
                 anyhow::Ok(())
