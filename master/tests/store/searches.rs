@@ -1,8 +1,9 @@
 //! Searches: jobs that make the jobs of what they find.
 
-use master::store::{Admitted, Found, JobPin, Place};
+use master::store::{Admitted, Announced, Found, JobPin, Place};
 use model::JobState::{Cancelled, Expired, Finished, Queued, Superseded, Waiting};
 use model::intake::JobAnswer;
+use model::missed::{Asked, Fate};
 use model::source::Pin;
 use model::{JobId, Policy, Time};
 
@@ -71,6 +72,23 @@ stories! {
         let anew = rerun[0].new_job.expect("it was ordered anew");
         assert_eq!(states(&bed, &[anew]).await, [Waiting]);
         assert!(bed.store.job(anew).await.unwrap().unwrap().summary.is_search());
+    }
+
+    async fn the_bus_hears_of_what_was_found_and_a_search_is_done_when_that_is(bed: Bed) {
+        bed.store.announce(Announced::default());
+        let asked = search(bed.admitted(1));
+        let id = make(&bed.store, [asked.clone()]).await[0];
+        let fate = async || bed.store.known(&[Asked { id: "e".into(), jobs: vec![id] }]).await.unwrap()[0].jobs[0].clone();
+        assert_eq!(fate().await, Fate::Open { state: Waiting });
+        let (pin, jobs) = (pin(), in_folders(&asked, &["tests/a"]));
+        let found = Found { seq: seq(&bed, id).await, pin: &pin, state: Finished, reason: "found tests/a", jobs: &jobs };
+        assert_eq!(bed.store.found(&found).await.unwrap(), 1);
+        let told: Vec<_> = bed.store.messages_due(9).await.unwrap().into_iter().map(|message| message.job).collect();
+        assert_eq!(told, [id.in_folder("tests/a")]);
+        assert_eq!(fate().await, Fate::Open { state: Queued });
+        bed.cancel(&[id.in_folder("tests/a")]).await;
+        assert!(matches!(fate().await, Fate::Ended { state: Cancelled, .. }));
+        bed.sound().await;
     }
 
     async fn what_finds_nothing_or_has_ended_makes_nothing(bed: Bed) {

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 use model::lease::JobOrder;
-use model::source::GIT_LABEL;
 use model::{Event, JobId, NOARCH, NewJob};
 use net::clock;
 use rules::{Configuration, Task};
@@ -144,13 +143,15 @@ fn event(file: &Path) -> anyhow::Result<Event> {
         .map_err(|why| wrong(format!("{} is no event: {why}", file.display())))
 }
 
+/// What begins a label that no settings give: it is found out when it is needed, and its lack ends the run with a reason.
+const FOUND: [&str; 4] = ["source:", "secret:", "limit:", "sandbox:"];
+
 /// Says where this machine may not be one that the task is meant for.
 fn say_needs(session: &Session, task: &Task, job: &NewJob) -> anyhow::Result<()> {
     let needs = task.needs(job).map_err(|why| wrong(format!("task '{}' cannot run this: {why}", job.task)))?;
-    let mut labels = session.layers(Vec::new())?.settings()?.worker.labels;
-    // Where git is missing that is told when it is needed.
-    labels.insert(GIT_LABEL.to_owned());
-    let lacks: Vec<_> = needs.into_iter().filter(|label| !labels.contains(label)).collect();
+    let labels = session.layers(Vec::new())?.settings()?.worker.labels;
+    let told_later = |label: &String| FOUND.iter().any(|kind| label.starts_with(kind));
+    let lacks: Vec<_> = needs.into_iter().filter(|label| !labels.contains(label) && !told_later(label)).collect();
     if !lacks.is_empty() {
         eprintln!("the task needs {}, which this machine does not offer; running it all the same", lacks.join(" and "));
     }
