@@ -23,8 +23,9 @@ const TERM: Duration = Duration::from_secs(20);
 /// How often it is looked for results that others have stored, and for what was put off.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How long results wait for others once there are some: to tell of many costs little more than to tell of one.
-const GATHER: Duration = Duration::from_millis(20);
+/// How long results wait for others once there are some: to tell of many costs the database little more than to tell of
+/// one.
+const GATHER: Duration = Duration::from_millis(100);
 
 /// What one tick did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

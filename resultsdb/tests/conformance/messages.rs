@@ -1,13 +1,18 @@
 //! Section 14 of the contract: what the bus is told of new results, over a real broker.
 
+use std::time::{Duration, Instant};
+
 use axum::Router;
+use axum::http::Method;
 use lapin::options::{BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
+use net::Tokens;
 use resultsdb::{Messages, Settings, Store, Teller, WriteAccess};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
-use crate::server::{Server, posting, send};
+use crate::server::{Server, asking, posting, send};
 
 crate::on_both_engines!(
     the_bus_is_told_what_was_answered,
@@ -17,6 +22,7 @@ crate::on_both_engines!(
     an_unsent_message_keeps_its_id,
     of_two_stores_one_tells_the_bus,
     a_changed_outcome_is_told_to_those_who_still_read_it,
+    what_waits_for_the_bus_is_in_the_numbers,
 );
 
 /// An exchange of its own on the broker that `./test` has started.
@@ -262,5 +268,41 @@ async fn a_changed_outcome_is_told_to_those_who_still_read_it(server: Server) {
             "id": made["id"], "submit_time": format!("{time} UTC"), "prev_outcome": before,
             "outcome": result["outcome"], "log_url": "https://l"}});
         assert_eq!(heard[1].body, want);
+    }
+}
+
+async fn what_waits_for_the_bus_is_in_the_numbers(server: Server) {
+    let bus = Bus::new().await;
+    let router = telling(&server.store, &bus.messages());
+    let health = resultsdb::health(server.store.clone(), &Tokens::fixed([], true));
+    let number = async |name: &str| {
+        let answer = send(health.clone(), asking(Method::GET, "/metrics")).await;
+        let line = answer.text.lines().find_map(|line| line.strip_prefix(&format!("taskotron_resultsdb_{name} ")));
+        line.unwrap_or_else(|| panic!("no {name}: {}", answer.text)).to_owned()
+    };
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(send(health.clone(), asking(Method::GET, path)).await.status, 200);
+    }
+    post(&router, "/results", json!({"outcome": "PASSED", "testcase": "t"})).await;
+    assert_eq!((number("messages").await.as_str(), number("bus_troubles").await.as_str()), ("1", "0"));
+    let stop = CancellationToken::new();
+    let telling = tokio::spawn(resultsdb::tell(server.store.clone(), bus.messages(), stop.clone()));
+    until(async || number("bus_troubles").await == "1").await;
+    let trouble = server.store.trouble().unwrap();
+    assert!(trouble.contains("no exchange"), "{trouble}");
+    bus.exchange().await;
+    until(async || number("messages").await == "0").await;
+    until(async || number("bus_troubles").await == "0").await;
+    assert_eq!(number("results_told_total").await, "1");
+    stop.cancel();
+    telling.await.unwrap();
+}
+
+/// Looks until it is so.
+async fn until(look: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !look().await {
+        assert!(Instant::now() < deadline, "it has not come in time");
+        tokio::task::yield_now().await;
     }
 }
