@@ -11,7 +11,7 @@ use std::time::Duration;
 
 pub use coalesce::Coalesce;
 pub use error::{Error, Result, in_time, retrying};
-pub use open::{Migrations, open};
+pub use open::{Migrations, open, open_with};
 pub use sqlx;
 
 /// An open database.

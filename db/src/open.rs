@@ -21,11 +21,24 @@ pub struct Migrations {
 ///
 /// Safe to run by several processes at once and any number of times.
 pub async fn open(url: &str, connections: u32, migrations: Migrations) -> Result<Db> {
+    open_with(url, connections, migrations, "").await
+}
+
+/// As [`open`]; `setup` is said to PostgreSQL on every new connection.
+pub async fn open_with(url: &str, connections: u32, migrations: Migrations, setup: &'static str) -> Result<Db> {
     if url.starts_with("postgres:") || url.starts_with("postgresql:") {
         let options = PgConnectOptions::from_str(url)?.application_name("taskotron");
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(Duration::from_secs(10))
+            .after_connect(move |connection, _| {
+                Box::pin(async move {
+                    if !setup.is_empty() {
+                        sqlx::raw_sql(setup).execute(connection).await?;
+                    }
+                    Ok(())
+                })
+            })
             // Asked when it was given back; again only where it has been idle for a while.
             .test_before_acquire(false)
             .before_acquire(|connection, past| {

@@ -61,6 +61,10 @@ fresh AS MATERIALIZED (
 result_written AS (
     INSERT INTO results (id, testcase, outcome, submit_time, note, ref_url, data, groups)
     SELECT id, testcase, outcome, submit_time, note, ref_url, data, groups FROM fresh ORDER BY id),
+counted AS (
+    INSERT INTO stretches AS o (stretch, results)
+    SELECT submit_time >> 35, count(*) FROM fresh GROUP BY 1 ORDER BY 1
+    ON CONFLICT (stretch) DO UPDATE SET results = o.results + excluded.results),
 told AS (
     INSERT INTO messages (result, root) SELECT id, told_at FROM fresh WHERE told_at IS NOT NULL ORDER BY id),
 fact_written AS (

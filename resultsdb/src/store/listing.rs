@@ -13,7 +13,7 @@ const SIDE_BY_SIDE: i64 = 20_000;
 /// From here on a page of all results is looked up by how many there are in each stretch of time.
 const FAR: i64 = 1_000;
 
-/// A stretch's number is its microseconds without so many bits; the triggers of `stretches` have it too.
+/// A stretch's number is its microseconds without so many bits; what writes `stretches` has it too: triggers, and on PostgreSQL `append_pg`.
 const STRETCH: u32 = 35;
 
 /// Where a page begins.

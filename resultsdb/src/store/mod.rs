@@ -45,6 +45,9 @@ static SQLITE: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
 /// How many connections a store opens at most.
 const CONNECTIONS: u32 = 16;
 
+/// Every statement here is made so that one plan is good for all values, and to plan one takes longer than to run it.
+const PLANS: &str = "SET plan_cache_mode = force_generic_plan";
+
 /// How many single results share a transaction at most.
 const BATCH: usize = 256;
 
@@ -113,7 +116,8 @@ fn locked(set: &Mutex<Remembered>) -> std::sync::MutexGuard<'_, Remembered> {
 impl Store {
     /// Opens `postgres://…` or `sqlite:PATH` and brings its schema up to date.
     pub async fn open(url: &str) -> db::Result<Store> {
-        let db = db::open(url, CONNECTIONS, Migrations { postgres: &POSTGRES, sqlite: &SQLITE }).await?;
+        let migrations = Migrations { postgres: &POSTGRES, sqlite: &SQLITE };
+        let db = db::open_with(url, CONNECTIONS, migrations, PLANS).await?;
         let inner = Inner { db, known: Arc::default(), untold: Arc::default(), telling: Arc::default() };
         let writer = inner.clone();
         let posts = Coalesce::new(BATCH, move |batch| {
