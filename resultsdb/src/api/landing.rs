@@ -1,4 +1,4 @@
-//! The landing page and the health check.
+//! The landing page, the health check, and the description of all addresses.
 
 use std::sync::Arc;
 
@@ -36,4 +36,9 @@ pub async fn health(State(app): State<Arc<App>>) -> Response {
             render::json(StatusCode::SERVICE_UNAVAILABLE, body.into())
         }
     }
+}
+
+/// What can be asked here, as OpenAPI 3.1. ResultsDB has no such address.
+pub async fn description() -> Response {
+    render::json(StatusCode::OK, include_str!("openapi.json").trim_end().into())
 }

@@ -5,6 +5,8 @@ mod batch;
 mod body;
 mod export;
 mod fault;
+#[cfg(test)]
+mod fuzz;
 mod groups;
 mod landing;
 mod many;
@@ -86,6 +88,7 @@ pub fn router(app: Arc<App>, settings: &Settings, tokens: &Tokens) -> Router {
         .route_layer(middleware::from_fn(tag::unchanged));
     // ResultsDB has no such addresses; what they answer is streamed or is no GET, and so has no tag.
     let beyond = Router::new()
+        .route("/api/v2.0/openapi.json", read(landing::description))
         .route("/api/v2.0/batch/latest", post(many::latest))
         .route("/api/v2.0/batch/results", post(many::results))
         .route("/api/v2.0/export/results", read(export::results))

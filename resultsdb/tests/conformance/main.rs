@@ -3,6 +3,7 @@
 mod batch;
 mod clients;
 mod data;
+mod described;
 mod export;
 mod groups;
 mod import;
