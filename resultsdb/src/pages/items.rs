@@ -73,14 +73,15 @@ pub async fn show(State(app): State<Arc<App>>, asked: Asked) -> Result<Response,
     let (found, more) = app.store.results(&listing.filter, listing.page).await?;
     let beside = asked.neighbours(listing.page, more);
     let form = Form::new("/items", &asked.parameters, &FIELDS);
-    let mut rows = rows(&found);
+    let mut rows = if one.is_some() { Vec::new() } else { rows(&found) };
     if let Some(item) = one.or_else(|| if rows.len() == 1 { rows.pop().map(|row| row.item) } else { None }) {
         let expected = listing.filter.testcases.map(|names| names.exact).unwrap_or_default();
+        let matrix = Matrix::new(&found, &expected);
         let page = Item {
-            kinds: kinds(&found, &item),
+            kinds: kinds(&matrix, &item),
             all: format!("/results?{}", asked.parameters.without(&["page", "limit"])),
             form,
-            matrix: Matrix::new(&found, &expected),
+            matrix,
             looked_at: found.len(),
             beside,
             item,
@@ -138,16 +139,9 @@ fn rows(results: &[StoredResult]) -> Vec<Row> {
     rows
 }
 
-/// The types that results name beside an item.
-fn kinds(results: &[StoredResult], item: &str) -> Vec<(String, Option<String>)> {
-    let mut kinds: Vec<String> = results.iter().filter_map(|r| r.data().remove("type")).flatten().collect();
-    kinds.sort_unstable();
-    kinds.dedup();
-    let several = kinds.len() > 1;
-    (kinds.into_iter())
-        .map(|kind| {
-            let link = if several { link::item(item, &kind) } else { None };
-            (kind, link)
-        })
-        .collect()
+/// The types of an item's results; each with a link where there are several.
+fn kinds(matrix: &Matrix, item: &str) -> Vec<(String, Option<String>)> {
+    let several = matrix.kinds.len() > 1;
+    let link = |kind: &String| if several { link::item(item, kind) } else { None };
+    matrix.kinds.iter().map(|kind| (kind.clone(), link(kind))).collect()
 }

@@ -1,6 +1,6 @@
 //! The results of one item laid out: testcases down, flavours across, the newest in each cell.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use model::Time;
 
@@ -19,6 +19,8 @@ pub struct Matrix {
     pub columns: Vec<String>,
     pub lines: Vec<Line>,
     pub left_out: LeftOut,
+    /// The types that the results name beside the item.
+    pub kinds: BTreeSet<String>,
     pub good: usize,
     pub bad: usize,
     pub pending: usize,
@@ -60,9 +62,12 @@ impl Matrix {
         let mut cells: BTreeMap<&str, HashMap<Flavour, Cell>> =
             expected.iter().map(|name| (name.as_str(), HashMap::new())).collect();
         let mut sizes: BTreeMap<Flavour, usize> = BTreeMap::new();
+        let mut kinds = BTreeSet::new();
         for result in results {
             let line = cells.entry(&result.testcase).or_default();
-            for flavour in Flavour::all(&result.data()) {
+            let mut data = result.data();
+            kinds.extend(data.remove("type").into_iter().flatten());
+            for flavour in Flavour::all(&data) {
                 *sizes.entry(flavour.clone()).or_default() += 1;
                 match line.get_mut(&flavour) {
                     None => {
@@ -82,8 +87,13 @@ impl Matrix {
                 cells: columns.iter().map(|flavour| cells.remove(flavour)).collect(),
             })
             .collect();
-        let mut matrix =
-            Matrix { columns: columns.iter().map(Flavour::name).collect(), lines, left_out, ..Matrix::default() };
+        let mut matrix = Matrix {
+            columns: columns.iter().map(Flavour::name).collect(),
+            lines,
+            left_out,
+            kinds,
+            ..Matrix::default()
+        };
         matrix.count();
         matrix
     }
