@@ -41,6 +41,10 @@ pub fn all() -> Vec<Asked> {
             let first = made.results / 100;
             format!("/results?page={}", first + n % (3 * first).max(1))
         }),
+        get("deep page of one testcase", None, |made, n| {
+            let pages = made.results / 40 / 20;
+            format!("/results?testcases={}&page={}", Made::testcase(n), pages / 4 + n % (pages / 2).max(1))
+        }),
         Asked {
             wanted: Some((20.0 * 4.5, 20.0)),
             ..get("substring of the item", Some(4.5), |made, n| {
