@@ -31,6 +31,13 @@ pub fn result(result: &StoredResult, address: &Address, out: &mut String) {
     out.push_str(&result.groups);
     out.push_str(",\"href\":");
     text(&address.of(&format!("/results/{}", result.id)), out);
+    from_id_to_testcase(result, out);
+    testcase_of(&result.testcase, result.testcase_ref_url.as_deref(), address, out);
+    out.push('}');
+}
+
+/// The members that an answer and an export have alike, up to the testcase's value.
+fn from_id_to_testcase(result: &StoredResult, out: &mut String) {
     write!(out, ",\"id\":{},\"note\":", result.id).expect("writing to a String cannot fail");
     optional(result.note.as_deref(), out);
     out.push_str(",\"outcome\":");
@@ -40,8 +47,6 @@ pub fn result(result: &StoredResult, address: &Address, out: &mut String) {
     out.push_str(",\"submit_time\":");
     text(&moment::text(model::Time(result.submit_time)), out);
     out.push_str(",\"testcase\":");
-    testcase_of(&result.testcase, result.testcase_ref_url.as_deref(), address, out);
-    out.push('}');
 }
 
 pub fn testcase(testcase: &Testcase, address: &Address, out: &mut String) {
@@ -85,15 +90,8 @@ pub fn whole_result(result: &StoredResult, groups: &HashMap<String, NewGroup>, o
             None => text(uuid, out),
         }
     }
-    write!(out, "],\"id\":{},\"note\":", result.id).expect("writing to a String cannot fail");
-    optional(result.note.as_deref(), out);
-    out.push_str(",\"outcome\":");
-    text(&result.outcome, out);
-    out.push_str(",\"ref_url\":");
-    optional(result.ref_url.as_deref(), out);
-    out.push_str(",\"submit_time\":");
-    text(&moment::text(model::Time(result.submit_time)), out);
-    out.push_str(",\"testcase\":");
+    out.push(']');
+    from_id_to_testcase(result, out);
     whole_testcase(&result.testcase, result.testcase_ref_url.as_deref(), out);
     out.push_str("}\n");
 }
