@@ -5,12 +5,14 @@
 
 mod coalesce;
 mod error;
+mod kept;
 mod open;
 
 use std::time::Duration;
 
 pub use coalesce::Coalesce;
 pub use error::{Error, Result, in_time, retrying};
+pub use kept::Kept;
 pub use open::{Migrations, open, open_with};
 pub use sqlx;
 

@@ -42,7 +42,7 @@ pub async fn open_with(url: &str, connections: u32, migrations: Migrations, setu
             // Asked when it was given back; again only where it has been idle for a while.
             .test_before_acquire(false)
             .before_acquire(|connection, past| {
-                Box::pin(async move { if past.idle_for < FRESH { Ok(true) } else { answers(connection).await } })
+                Box::pin(async move { Ok(past.idle_for < FRESH || answers(connection).await) })
             })
             .after_release(|connection, _| Box::pin(is_clean(connection)))
             .connect_with(options)
@@ -78,14 +78,14 @@ pub async fn open_with(url: &str, connections: u32, migrations: Migrations, setu
 }
 
 /// How long a connection may be idle in the pool without being asked whether it is still there.
-const FRESH: Duration = Duration::from_secs(1);
+pub(crate) const FRESH: Duration = Duration::from_secs(1);
 
 /// How long a connection may take to say that it is still there.
 const SILENT: Duration = Duration::from_secs(5);
 
 /// Whether a connection from the pool is still there. The pool's own test waits for ever on one that has gone silent.
-async fn answers(connection: &mut PgConnection) -> sqlx::Result<bool> {
-    Ok(tokio::time::timeout(SILENT, connection.ping()).await.is_ok_and(|answer| answer.is_ok()))
+pub(crate) async fn answers(connection: &mut PgConnection) -> bool {
+    tokio::time::timeout(SILENT, connection.ping()).await.is_ok_and(|answer| answer.is_ok())
 }
 
 /// Whether a connection that comes back to the pool may be used again: it answers, and is in no transaction, also when

@@ -89,7 +89,7 @@ impl Inner {
         if !fresh.is_empty() {
             let mut batch = self.batch(fresh.iter().map(|&i| all[i]));
             let rows = match &self.db {
-                Db::Pg(pool) => super::append_pg::append(pool, &batch).await?,
+                Db::Pg(pool) => super::append_pg::append(&self.kept, pool, &batch).await?,
                 Db::Lite { write, .. } => super::append_lite::append(write, &batch).await?,
             };
             if batch.results.iter().any(|row| row.new.told_at.is_some()) {

@@ -5,6 +5,7 @@
 
 mod append;
 mod append_lite;
+mod append_lone;
 mod append_pg;
 mod export;
 mod filter;
@@ -22,7 +23,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use db::{Coalesce, Db, Migrations};
+use db::{Coalesce, Db, Kept, Migrations};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -65,6 +66,8 @@ pub struct Store {
 #[derive(Clone)]
 struct Inner {
     db: Db,
+    /// What the writer of posts says its statements on.
+    kept: Arc<Kept>,
     known: Arc<Known>,
     /// Rung when a result has been stored that the bus is to be told of.
     untold: Arc<Notify>,
@@ -118,7 +121,8 @@ impl Store {
     pub async fn open(url: &str) -> db::Result<Store> {
         let migrations = Migrations { postgres: &POSTGRES, sqlite: &SQLITE };
         let db = db::open_with(url, CONNECTIONS, migrations, PLANS).await?;
-        let inner = Inner { db, known: Arc::default(), untold: Arc::default(), telling: Arc::default() };
+        let inner =
+            Inner { db, kept: Arc::default(), known: Arc::default(), untold: Arc::default(), telling: Arc::default() };
         let writer = inner.clone();
         let posts = Coalesce::new(BATCH, move |batch| {
             let writer = writer.clone();
@@ -150,6 +154,7 @@ impl Store {
     }
 
     pub async fn close(&self) {
+        self.inner.kept.release();
         self.db().close().await;
     }
 
