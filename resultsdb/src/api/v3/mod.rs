@@ -2,6 +2,7 @@
 //! original has OIDC; results are read by API v2.0.
 
 mod kinds;
+mod openapi;
 mod page;
 mod schema;
 mod typed;
@@ -32,6 +33,7 @@ pub fn router(app: Arc<App>, tokens: &Tokens) -> Router {
     let mut reads = Router::new()
         .route("/api/v3", read(page::show))
         .route("/api/v3/", read(page::show))
+        .route("/api/v3/openapi.json", read(description))
         .route("/api/v3/permissions", read(permissions));
     let mut writes = Router::new();
     let mut rest = Router::new().route("/api/v3/{*rest}", any(super::unknown));
@@ -77,6 +79,10 @@ async fn create(
 
 fn schema_of(app: &App, kind: &Kind) -> Response {
     answer(&schema::schema(kind, &vocabulary(app)))
+}
+
+async fn description(State(app): State<Arc<App>>) -> Response {
+    answer(&openapi::description(&vocabulary(&app)))
 }
 
 /// All permissions, or those about `?testcase=NAME`.
