@@ -26,7 +26,7 @@ pub enum End {
     HandedBack,
     /// Its worker was not heard from until the lease had run out.
     Lost,
-    /// There was never a process.
+    /// There was never a process, or its worker could not see it through and gave it up.
     NotStarted { reason: String },
 }
 
@@ -81,7 +81,7 @@ impl fmt::Display for End {
             End::Cancelled => f.write_str("cancelled"),
             End::HandedBack => f.write_str("handed back by a worker that was told to stop"),
             End::Lost => f.write_str("its worker was lost"),
-            End::NotStarted { reason } => write!(f, "could not be started: {reason}"),
+            End::NotStarted { reason } => write!(f, "could not be run: {reason}"),
         }
     }
 }

@@ -378,8 +378,9 @@ fn outcome(ending: Ending, ran: Duration, task: &TaskOrder, workspace: &Workspac
         Ending::Over(limit) => Outcome::of(End::OverLimit { limit }, None, ran),
         Ending::Quota(quota) => Outcome::of(End::TimedOut { quota }, None, ran),
         Ending::Halted(halt) => Outcome::of(halt.end(), halt.note(), ran),
-        // The worker's fault, not the task's: it is tried again, from the system's budget.
-        Ending::Mute(reason) => Outcome::of(End::HandedBack, Some(reason), ran),
+        // The worker's fault, not the task's. It may well happen again, so it must spend the system's budget: what is
+        // handed back spends none, and goes round for ever.
+        Ending::Mute(reason) => Outcome::of(End::NotStarted { reason }, None, ran),
     }
 }
 

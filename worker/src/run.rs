@@ -292,18 +292,18 @@ async fn work(
         tokio::spawn(async move { attempt::work(&bench, &master, lease, view).await }.in_current_span())
     };
     let parcel = attempt.await.unwrap_or_else(|e| {
-        // A fault of ours. The attempt must end all the same, or its lease would be renewed for ever.
+        // A fault of ours. The attempt must end all the same, or its lease would be renewed for ever; and not as handed
+        // back, or a job that the worker fails at each time would go round for ever.
         tracing::error!(job.id = %id.job, attempt = id.attempt, "the worker failed at this job: {e}");
-        let note = Some("the worker itself failed at this job; its log says more".to_owned());
-        let (end, ran) = (End::HandedBack, Span::default());
+        let end = End::NotStarted { reason: "the worker itself failed at this job; its log says more".to_owned() };
         let ended_at = Some(net::clock::now());
         let report = Report {
             token,
             end,
-            ran,
+            ran: Span::default(),
             ended_at,
             findings: Vec::new(),
-            note,
+            note: None,
             enforced: Default::default(),
             log_size: 0,
             log: None,

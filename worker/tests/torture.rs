@@ -511,6 +511,22 @@ async fn a_full_disk_is_one_jobs_trouble_and_not_the_next_ones() {
     drop(small);
 }
 
+#[tokio::test]
+async fn a_job_whose_log_finds_no_room_is_not_handed_back_which_would_cost_no_budget() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = Small::mount(dir.path());
+    let rig = Rig::with(Master::start().await, dir, |settings| settings.disk_reserve = 0);
+    let chatty = lease_with("dd if=/dev/zero of=big bs=64k; yes", |_| {});
+    let reason = match rig.run(&chatty).await.end {
+        End::NotStarted { reason } => reason,
+        other => panic!("{other:?}"),
+    };
+    assert!(reason.starts_with("cannot write the job's log: No space left"), "{reason}");
+    rig.stop.graceful.cancel();
+    rig.ended().await;
+    drop(small);
+}
+
 /// A file system of 16 MiB where a worker has its folder.
 struct Small(PathBuf);
 

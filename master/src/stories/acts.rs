@@ -134,7 +134,7 @@ async fn a_job_that_is_never_tried_again_waits_for_a_person_who_settles_it() {
     let house = House::new().await;
     let (job, second) = (house.lost("foo").await, house.lost("bar").await);
     let why: Why = house.get(&format!("/api/v1/why/job/{job}")).await.json();
-    assert!(why.why.starts_with("waits for a person: attempt 1 could not be started: no disk"), "{}", why.why);
+    assert!(why.why.starts_with("waits for a person: attempt 1 could not be run: no disk"), "{}", why.why);
     assert!(why.why.contains(&format!("taskotron job settle {job} --as requeue")), "{}", why.why);
     assert_eq!(house.status().await.warnings[0].what, "2 jobs wait for a person to settle them");
     assert_eq!(house.status().await.outbox, 0, "nothing is published before a person has spoken");
