@@ -37,6 +37,9 @@ use crate::upload::Upload;
 use crate::workspace::Workspace;
 use crate::{Settings, environment};
 
+/// Bytes of what is read of a program that could not start the job's: it prints a line or two.
+const TOLD: usize = 4096;
+
 /// What every attempt of a worker works with.
 #[derive(Debug)]
 pub struct Bench {
@@ -331,13 +334,23 @@ async fn run(
         true
     });
     let ran = begun.elapsed();
-    match ending {
-        Ok(Ending::Itself(Status::Signalled(9))) if by_guardian => {
+    let ending = ending.map_err(|e| format!("the process could not be watched: {e}"))?;
+    let Ending::Itself(status) = ending else { return Ok((ending, ran)) };
+    match cell.status(status) {
+        Some(Status::Signalled(9)) if by_guardian => {
             Ok((Ending::Halted(Halt::LeaseEnds { grace: Duration::ZERO }), ran))
         }
-        Ok(ending) => Ok((ending, ran)),
-        Err(e) => Err(format!("the process could not be watched: {e}")),
+        Some(status) => Ok((Ending::Itself(status), ran)),
+        None => Err(never_ran(&lease.task, log)),
     }
+}
+
+/// Why the job's program was not started by the one that was to do it, which has printed that.
+fn never_ran(task: &TaskOrder, log: &Log) -> String {
+    let program = task.run.first().map_or("", String::as_str);
+    let said = log.read(0, TOLD).unwrap_or_default();
+    let said = String::from_utf8_lossy(&said);
+    format!("cannot run '{program}': {}", said.trim_end().lines().next_back().unwrap_or("nothing says why"))
 }
 
 /// The process's own end counts only where it had what it needed: what was refused memory or a process has judged nothing.

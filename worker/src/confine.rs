@@ -14,6 +14,7 @@ mod usage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -24,7 +25,7 @@ use model::{Bound, Bounds, Sandbox, Size};
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit};
 
-use self::bubblewrap::Bubblewrap;
+use self::bubblewrap::{Account, Bubblewrap};
 pub use self::cage::Cage;
 use self::cgroup::{Applied, Cgroups, Group, Version};
 pub use self::cgroup::{clear, end_at};
@@ -32,6 +33,7 @@ use self::landlock::Rules;
 use self::spaces::{Namespaces, private};
 use crate::Settings;
 use crate::home::Home;
+use crate::leader::Status;
 
 /// What the machine can do to keep jobs apart from it and from each other.
 #[derive(Debug)]
@@ -39,8 +41,6 @@ pub struct Means {
     /// What a task may ask for here.
     offered: BTreeSet<String>,
     limits: crate::settings::Limits,
-    /// Where programs are looked for.
-    path: String,
     sandboxes: Vec<Sandbox>,
     cgroups: Option<Cgroups>,
     rules: Option<Rules>,
@@ -64,6 +64,8 @@ pub struct Cell {
     means: Arc<Means>,
     slot: Slot,
     pub cage: Cage,
+    /// What a program that starts the job's says of that.
+    account: Option<Account>,
     /// The program to start, which may be one that starts the job's.
     pub argv: Vec<String>,
     /// What it is kept within, and by what.
@@ -93,9 +95,9 @@ impl Means {
         let proof = Namespaces::make(&private).inspect_err(|e| tracing::debug!("makes no namespaces: {e}"));
         let private = proof.is_ok().then_some(private);
         let sandboxes = sandboxes(settings, rules.is_some(), bubblewrap.is_some(), private.is_some())?;
-        let (limits, path, free) = (settings.limits.clone(), settings.path.clone(), Mutex::default());
+        let (limits, free) = (settings.limits.clone(), Mutex::default());
         let offered = BTreeSet::new();
-        let mut means = Means { offered, limits, path, sandboxes, cgroups, rules, bubblewrap, private, free };
+        let mut means = Means { offered, limits, sandboxes, cgroups, rules, bubblewrap, private, free };
         let limits = Bound::ALL.into_iter().filter(|limit| means.enforces(*limit)).map(Bound::label);
         means.offered = limits.chain(means.sandboxes.iter().map(|sandbox| sandbox.label())).collect();
         Ok(means)
@@ -130,6 +132,7 @@ impl Means {
             means: self.clone(),
             slot: self.free.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default(),
             cage: Cage::default(),
+            account: None,
             argv: task.run.clone(),
             enforced: BTreeMap::new(),
             folder: folder.to_owned(),
@@ -160,14 +163,6 @@ impl Means {
 
     fn give_back(&self, slot: Slot) {
         self.free.lock().unwrap_or_else(PoisonError::into_inner).push(slot);
-    }
-}
-
-fn is_there(argv: &[String], path: &str, folder: &Path) -> bool {
-    let Some(program) = argv.first() else { return false };
-    match program.contains('/') {
-        true => folder.join(program).exists(),
-        false => path.split(':').any(|place| Path::new(place).join(program).exists()),
     }
 }
 
@@ -250,12 +245,9 @@ impl Cell {
         match sandbox {
             Sandbox::Bubblewrap => {
                 let bubblewrap = means.bubblewrap.as_ref().ok_or(io::ErrorKind::Unsupported)?;
-                // It would say so with an exit code that could be the program's own.
-                if !is_there(&self.argv, &means.path, &self.folder) {
-                    let program = self.argv.first().map_or("", String::as_str);
-                    return Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no program '{program}'")));
-                }
-                self.argv = bubblewrap.around(&self.folder, &self.argv, networked, secrets);
+                let (account, told) = Account::open()?;
+                self.argv = bubblewrap.around(&self.folder, &self.argv, networked, secrets, told.as_raw_fd());
+                (self.account, self.cage.passed) = (Some(account), Some(told));
                 without_network = Some("none, by bubblewrap");
             }
             Sandbox::Landlock => {
@@ -326,6 +318,11 @@ impl Cell {
     /// The place of its cgroup, for whoever must end it without this worker.
     pub fn place(&self) -> Option<PathBuf> {
         self.slot.group.as_ref().and_then(Group::place)
+    }
+
+    /// How the job's program ended, where the process that was started ended so; none where that could not start it.
+    pub fn status(&self, status: Status) -> Option<Status> {
+        self.account.as_ref().map_or(Some(status), |account| account.status(status))
     }
 
     pub fn is_empty(&self) -> bool {

@@ -127,7 +127,7 @@ impl Program {
                 && libc::chdir(self.folder.as_ptr()) == 0
                 && announce(record)
                 && cage.close()
-                && close_all_but_streams()
+                && close_all_but_streams(cage.passed.as_ref().map(|passed| passed.as_raw_fd()))
                 // After what changes credentials, which would undo it.
                 && libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGSTOP) == 0
                 && libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) == 0
@@ -175,12 +175,21 @@ unsafe fn announce(record: RawFd) -> bool {
     }
 }
 
-/// Where the kernel cannot close them at once (before 5.9), they go with the exec as well.
+/// Where the kernel cannot close them at once (before 5.9), they go with the exec as well, but for the one that is
+/// `passed` on.
 #[expect(unsafe_code, reason = "bare system calls, as above")]
-unsafe fn close_all_but_streams() -> bool {
+unsafe fn close_all_but_streams(passed: Option<RawFd>) -> bool {
     // SAFETY: the table of descriptors is the new process's own.
     unsafe {
-        libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) == 0 || *libc::__errno_location() == libc::ENOSYS
+        let close = |first: RawFd, last: RawFd| {
+            first > last
+                || libc::syscall(libc::SYS_close_range, first, last, 0) == 0
+                || *libc::__errno_location() == libc::ENOSYS
+        };
+        match passed {
+            None => close(3, RawFd::MAX),
+            Some(fd) => close(3, fd - 1) && close(fd + 1, RawFd::MAX) && libc::fcntl(fd, libc::F_SETFD, 0) == 0,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 
 use kit::{Master, Rig, lease, lease_with, processes_of, until};
 use model::source::Source;
-use model::{End, Event, Outcome, Quota, Span};
+use model::{End, Event, Outcome, Quota, Sandbox, Span};
 
 fn outcomes(report: &model::lease::Report) -> Vec<Outcome> {
     report.findings.iter().map(|f| f.outcome).collect()
@@ -41,6 +41,16 @@ async fn what_cannot_be_started_says_why() {
     );
     assert_eq!(reason(|l| l.task.run.clear()).await, "the task's `run` is empty");
     assert!(reason(|l| l.task.run = vec!["/etc/passwd".into()]).await.contains("Permission denied"));
+    let in_bubblewrap = async |program: &str| {
+        let job = lease_with("", |l| {
+            (l.task.run, l.task.bounds.sandbox) = (vec![program.to_owned()], Some(Sandbox::Bubblewrap));
+        });
+        rig.run(&job).await.end.to_string()
+    };
+    for (program, why) in [("/etc/passwd", "Permission denied"), ("no-such-program", "No such file or directory")] {
+        let want = format!("could not be run: cannot run '{program}': bwrap: execvp {program}: {why}");
+        assert_eq!(in_bubblewrap(program).await, want);
+    }
     assert!(reason(|l| l.item = "a\0b".into()).await.contains("nul byte"));
     assert!(
         reason(|l| l.task.source = Some(Source::Path("/no/such".into())))

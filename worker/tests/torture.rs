@@ -374,6 +374,19 @@ s = socket.create_server((\"127.0.0.1\", 8080)); c = socket.create_connection((\
             BUBBLEWRAP,
             |seen| assert!(seen.text().contains("on"), "{}", seen.text()),
         ),
+        row("crash, in bubblewrap", &["sandbox:bubblewrap"], "kill -SEGV $$", BUBBLEWRAP, |seen| {
+            seen.ends(End::Signalled { signal: 11 });
+        }),
+        row("exits as if by no signal, in bubblewrap", &["sandbox:bubblewrap"], "exit 128", BUBBLEWRAP, |seen| {
+            seen.ends(End::Exited { code: 128 });
+        }),
+        row(
+            "files that the worker has open, in bubblewrap",
+            &["sandbox:bubblewrap"],
+            "n=3; while [ $n -lt 1000 ]; do [ -e /proc/$$/fd/$n ] && echo DONE $n; n=$((n + 1)); done; echo refused",
+            BUBBLEWRAP,
+            REFUSED,
+        ),
         row(
             "writes outside, from bubblewrap",
             &["sandbox:bubblewrap"],

@@ -1,9 +1,14 @@
 //! bubblewrap: a program that gives another a file system, processes and a network of its own (bwrap(1)).
 
+use std::io::{self, PipeReader, Read as _};
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use nix::libc;
+
 use super::landlock::SYSTEM;
+use crate::leader::Status;
 
 /// What root keeps in a job, as with Landlock.
 const KEPT: [&str; 7] =
@@ -24,19 +29,27 @@ impl Bubblewrap {
             path.split(':').map(|folder| Path::new(folder).join("bwrap")).find(|program| program.is_file())?;
         let found = Bubblewrap { program, always: always(readable, writable) };
         let nothing = ["true".to_owned()];
-        let tried = found.around(Path::new("/usr"), &nothing, false, None);
+        let tried = found.around(Path::new("/usr"), &nothing, false, None, libc::STDOUT_FILENO);
         let tried = Command::new(tried.first()?).args(&tried[1..]).stdin(Stdio::null()).output().ok()?;
-        if !tried.status.success() {
+        let works = tried.status.success() && tells_of_an_end(&tried.stdout);
+        if !works {
             let said = String::from_utf8_lossy(&tried.stderr);
-            tracing::info!("does not offer bubblewrap, which fails here: {}", said.trim());
+            tracing::info!("does not offer bubblewrap, which fails here, or is older than 0.4: {}", said.trim());
         }
-        tried.status.success().then_some(found)
+        works.then_some(found)
     }
 
-    /// The arguments that run `argv` in `folder`.
-    pub fn around(&self, folder: &Path, argv: &[String], network: bool, secrets: Option<&Path>) -> Vec<String> {
+    /// The arguments that run `argv` in `folder`. What becomes of it is told to the descriptor `told`.
+    pub fn around(
+        &self,
+        folder: &Path,
+        argv: &[String],
+        network: bool,
+        secrets: Option<&Path>,
+        told: RawFd,
+    ) -> Vec<String> {
         let folder = folder.display().to_string();
-        let mut all = vec![self.program.display().to_string()];
+        let mut all = vec![self.program.display().to_string(), "--json-status-fd".to_owned(), told.to_string()];
         all.extend_from_slice(&self.always);
         if !network {
             all.push("--unshare-net".to_owned());
@@ -48,6 +61,42 @@ impl Bubblewrap {
         all.extend_from_slice(argv);
         all
     }
+}
+
+/// What bubblewrap says of the program that it starts (`--json-status-fd`). Its own exit code does not tell that it could
+/// not start it from a program that exits with 1, nor a signal from an exit code.
+#[derive(Debug)]
+pub struct Account(PipeReader);
+
+impl Account {
+    /// And where it is told.
+    pub fn open() -> io::Result<(Account, OwnedFd)> {
+        let (account, told) = io::pipe()?;
+        // Our own copy of the other end stays open.
+        rustix::io::ioctl_fionbio(&account, true)?;
+        Ok((Account(account), told.into()))
+    }
+
+    /// How the program ended, where bubblewrap has ended so; none where it could not start it.
+    pub fn status(&self, status: Status) -> Option<Status> {
+        let Status::Exited(code) = status else { return Some(status) };
+        let mut said = [0; 4096];
+        let length = (&self.0).read(&mut said).unwrap_or(0);
+        if !tells_of_an_end(&said[..length]) {
+            return None;
+        }
+        // As a shell does, and with no way to tell a shell from it.
+        let by_signal = (SIGNALLED + 1..=SIGNALLED + libc::SIGRTMAX()).contains(&code);
+        Some(if by_signal { Status::Signalled(code - SIGNALLED) } else { status })
+    }
+}
+
+/// What is added to a signal to make an exit code of it.
+const SIGNALLED: i32 = 128;
+
+/// Only an end of the program itself is told.
+fn tells_of_an_end(said: &[u8]) -> bool {
+    String::from_utf8_lossy(said).contains("\"exit-code\"")
 }
 
 fn always(readable: &[PathBuf], writable: &[PathBuf]) -> Vec<String> {

@@ -19,6 +19,8 @@ pub struct Cage {
     pub drop_capabilities: bool,
     /// A ruleset of Landlock.
     pub ruleset: Option<OwnedFd>,
+    /// What the program gets beside its streams, under the number that it has here.
+    pub passed: Option<OwnedFd>,
 }
 
 /// Namespaces that are there already.
