@@ -43,7 +43,7 @@ pub struct Idle {
     /// What becomes of jobs that still run at the deadline
     #[arg(long, value_name = "WHAT", default_value = "wait", requires = "deadline")]
     on_deadline: AtDeadline,
-    /// Let what is queued by now run first
+    /// Let what is queued by now run first, until a deadline that stops what runs
     #[arg(long)]
     finish_queue: bool,
     /// Ask for it, and do not wait

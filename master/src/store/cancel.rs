@@ -12,10 +12,7 @@ impl Store {
     /// the version of the job's task; how many that concerns.
     pub async fn requeue_running(&self, reason: &str, may: &(dyn Fn(i64) -> bool + Sync)) -> Result<u64> {
         retrying(async || {
-            let mut work = self.begin().await?;
-            if !is_due(&mut work, OnDeadline::Requeue).await? {
-                return Ok(0);
-            }
+            let Some(mut work) = self.begin_late(OnDeadline::Requeue).await? else { return Ok(0) };
             let mut rows = 0;
             for (version, _) in running_tasks(&mut work).await?.into_iter().filter(|(version, _)| may(*version)) {
                 rows += on_tx!(&mut work.tx, |conn| {
@@ -40,10 +37,7 @@ impl Store {
     /// concerns.
     pub async fn kill_running(&self, reason: &str) -> Result<u64> {
         retrying(async || {
-            let mut work = self.begin().await?;
-            if !is_due(&mut work, OnDeadline::Kill).await? {
-                return Ok(0);
-            }
+            let Some(mut work) = self.begin_late(OnDeadline::Kill).await? else { return Ok(0) };
             let rows = on_tx!(&mut work.tx, |conn| {
                 sqlx::query("UPDATE leases SET cancel = $1, successor = NULL WHERE cancel IS NULL")
                     .bind(reason)
@@ -55,6 +49,24 @@ impl Store {
             Ok(rows)
         })
         .await
+    }
+
+    /// Begins what is to be done at a drain's deadline where that has passed. None: since the caller looked, a person may
+    /// have resumed, and what runs now may have begun after that. No resume, and no claim, comes before the commit.
+    ///
+    /// Nothing is given out any more: what began after the deadline would only be stopped again.
+    async fn begin_late(&self, how: OnDeadline) -> Result<Option<Work>> {
+        let mut work = self.begin_alone().await?;
+        let mode = mode::read(&mut work).await?;
+        let late = mode.deadline.is_some_and(|deadline| work.now >= deadline);
+        if mode.mode != Mode::Draining || mode.on_deadline != how || !late {
+            return Ok(None);
+        }
+        on_tx!(&mut work.tx, |conn| {
+            sqlx::query("UPDATE mode SET finish_through = NULL WHERE finish_through IS NOT NULL").execute(conn).await?;
+        });
+        work.finish_through = None;
+        Ok(Some(work))
     }
 
     /// How many jobs run by each version of a task.
@@ -69,12 +81,4 @@ const RUNNING_BY_TASK: &str =
 
 async fn running_tasks(work: &mut Work) -> Result<Vec<(i64, i64)>> {
     Ok(on_tx!(&mut work.tx, |conn| sqlx::query_as(RUNNING_BY_TASK).fetch_all(conn).await?))
-}
-
-/// Whether a drain's deadline has passed at which this is to be done: since the caller looked, a person may have resumed,
-/// and what runs now may have begun after that. No resume comes before the commit.
-async fn is_due(work: &mut Work, how: OnDeadline) -> Result<bool> {
-    let mode = mode::read(work).await?;
-    let late = mode.deadline.is_some_and(|deadline| work.now >= deadline);
-    Ok(mode.mode == Mode::Draining && mode.on_deadline == how && late)
 }

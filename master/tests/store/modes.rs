@@ -110,6 +110,34 @@ stories! {
         bed.sound().await;
     }
 
+    async fn after_a_deadline_that_stops_what_runs_nothing_more_of_the_queue_begins(bed: Bed) {
+        for (n, on_deadline) in [(1, OnDeadline::Requeue), (3, OnDeadline::Kill)] {
+            let w = worker("w1");
+            let running = bed.run(n, &w).await;
+            let waiting = bed.submit(n + 1).await;
+            let request = IdleRequest { deadline: Some(Span::minutes(5)), on_deadline, finish_queue: true, ..idle() };
+            bed.store.drain(&request, &act("idle")).await.unwrap();
+            bed.store.advance(Span::minutes(5));
+            let stopped = match on_deadline {
+                OnDeadline::Kill => bed.store.kill_running("late").await,
+                OnDeadline::Requeue | OnDeadline::Wait => bed.store.requeue_running("late", &|_| true).await,
+            };
+            assert_eq!(stopped.unwrap(), 1);
+            bed.finish(&w, report(&running, End::Cancelled)).await;
+            assert!(bed.claim(&w, 4).await.is_empty(), "it would only be stopped again");
+            let due: Vec<_> = bed.store.publications_due(10).await.unwrap().iter().map(|d| d.seq).collect();
+            bed.store.delivered(&due).await.unwrap();
+            let observed = bed.store.observe_idle(&[]).await.unwrap();
+            assert_eq!((observed.mode.mode, observed.waiting_for), (Mode::Idle, Vec::<String>::new()));
+            assert_eq!(bed.state(waiting).await, JobState::Queued);
+            bed.store.resume(&act("resume"), 0).await.unwrap();
+            for granted in bed.claim(&w, 4).await {
+                bed.finish(&w, passed(&granted)).await;
+            }
+            bed.sound().await;
+        }
+    }
+
     async fn at_the_deadline_what_runs_is_stopped_and_queued_again_or_ends(bed: Bed) {
         let w = worker("w1");
         let deadline = Some(Span::minutes(5));
