@@ -100,8 +100,11 @@ impl Store {
                 .execute(conn)
                 .await?;
             });
-            audit::record(&mut work, act).await?;
             let row = read(&mut work).await?;
+            (work.mode, work.finish_through) = (row.mode, row.finish_through);
+            // A key may be free that only those have waited for who came after the request before.
+            keys::settle_all(&mut work).await?;
+            audit::record(&mut work, act).await?;
             work.commit().await?;
             Ok(row)
         })

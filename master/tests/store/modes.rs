@@ -4,7 +4,7 @@ use model::lease::Hold;
 use model::operator::{IdleRequest, Mode, OnDeadline};
 use model::{End, JobState, Span};
 
-use crate::bed::{TERM, act, batch, decide, event, fit, passed, report, worker};
+use crate::bed::{TERM, act, batch, decide, event, fit, make, passed, report, serial, worker};
 use crate::stories;
 
 fn idle() -> IdleRequest {
@@ -107,6 +107,26 @@ stories! {
         bed.store.delivered(&due).await.unwrap();
         assert_eq!(bed.store.observe_idle(&[]).await.unwrap().mode.mode, Mode::Idle);
         assert_eq!(bed.store.counts().await.unwrap().queued, 1);
+        bed.sound().await;
+    }
+
+    async fn asked_for_again_a_drain_lets_those_on_who_came_since_the_first_time(bed: Bed) {
+        let w = worker("w1");
+        let finish_queue = IdleRequest { finish_queue: true, ..idle() };
+        make(&bed.store, [serial(bed.admitted(1), "foo")]).await;
+        let first = bed.claim(&w, 1).await.pop().unwrap();
+        bed.store.drain(&finish_queue, &act("idle")).await.unwrap();
+        let next = make(&bed.store, [serial(bed.admitted(2), "foo")]).await[0];
+        bed.finish(&w, passed(&first)).await;
+        assert!(bed.claim(&w, 1).await.is_empty(), "it came after what is still to run");
+
+        bed.store.drain(&finish_queue, &act("idle")).await.unwrap();
+        let granted = bed.claim(&w, 1).await;
+        assert_eq!(granted.iter().map(|g| g.job).collect::<Vec<_>>(), [next]);
+        bed.finish(&w, passed(&granted[0])).await;
+        let due: Vec<_> = bed.store.publications_due(10).await.unwrap().iter().map(|d| d.seq).collect();
+        bed.store.delivered(&due).await.unwrap();
+        assert_eq!(bed.store.observe_idle(&[]).await.unwrap().mode.mode, Mode::Idle);
         bed.sound().await;
     }
 
