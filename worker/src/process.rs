@@ -124,11 +124,12 @@ async fn over(cell: &Arc<Cell>) -> Bound {
     }
 }
 
-/// Waits until nothing was printed for so long.
+/// Waits until nothing was printed for so long, since now or since something was: the log is older than the process.
 async fn silent(log: &Log, quota: Option<Duration>) {
     let Some(quota) = quota else { return std::future::pending().await };
+    let begun = Instant::now();
     loop {
-        let until = log.heard() + quota;
+        let until = log.heard().max(begun) + quota;
         if Instant::now() >= until {
             return;
         }
@@ -192,5 +193,28 @@ async fn carry(pipe: pipe::Receiver, log: Arc<Log>, enough: CancellationToken) {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::Spool;
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_counted_from_when_there_is_a_process() {
+        let log = Log::new(Spool::new("never-written".into()), 1000);
+        let seconds = Duration::from_secs;
+        // As long as its source may take.
+        tokio::time::advance(seconds(600)).await;
+        let begun = Instant::now();
+        silent(&log, Some(seconds(10))).await;
+        assert_eq!(begun.elapsed().as_secs(), 10);
+        let (begun, printed) = (Instant::now(), async {
+            sleep(seconds(9)).await;
+            log.append(b"on");
+        });
+        tokio::join!(silent(&log, Some(seconds(10))), printed);
+        assert_eq!(begun.elapsed().as_secs(), 19);
     }
 }
