@@ -15,14 +15,16 @@ use crate::master::Master;
 /// How often a lease is renewed within its term.
 const TIMES: u32 = 4;
 
-/// Renews for ever. `term` is what the last claim was told; `alone` is how long jobs go on without a master.
-pub async fn run(leases: Arc<Leases>, master: Master, term: watch::Receiver<Duration>, alone: Duration) {
+/// Renews for ever. `term` is what the last claim or renewal was told; `alone` is how long jobs go on without a master.
+pub async fn run(leases: Arc<Leases>, master: Master, term: watch::Sender<Duration>, alone: Duration) {
+    // Those that an earlier worker held may end soon.
+    keep_trying(&leases, &master, &term, alone).await;
     loop {
         leases.some().await;
         // A fresh lease has at least half of its term before it.
         let length = *term.borrow();
         sleep(interval(length)).await;
-        keep_trying(&leases, &master, length, alone).await;
+        keep_trying(&leases, &master, &term, alone).await;
     }
 }
 
@@ -31,19 +33,23 @@ fn interval(term: Duration) -> Duration {
 }
 
 /// Renews once, however long that takes; jobs are stopped when it takes too long.
-async fn keep_trying(leases: &Leases, master: &Master, term: Duration, alone: Duration) {
+async fn keep_trying(leases: &Leases, master: &Master, term: &watch::Sender<Duration>, alone: Duration) {
     let begun = Instant::now();
-    let step = interval(term);
+    let step = interval(*term.borrow());
     let mut backoff = Backoff::new(step / 16, step / 2);
     let mut silent = false;
     loop {
         net::life::beat();
         match once(leases, master, step).await {
-            Ok(()) if silent => {
-                tracing::info!(worker = %master.worker().name, "the master answers again");
+            Ok(length) => {
+                if let Some(length) = length {
+                    term.send_replace(length);
+                }
+                if silent {
+                    tracing::info!(worker = %master.worker().name, "the master answers again");
+                }
                 return;
             }
-            Ok(()) => return,
             Err(why) => {
                 if !std::mem::replace(&mut silent, true) {
                     tracing::warn!(worker = %master.worker().name, "cannot renew leases, jobs go on: {why}");
@@ -60,10 +66,11 @@ async fn keep_trying(leases: &Leases, master: &Master, term: Duration, alone: Du
     }
 }
 
-async fn once(leases: &Leases, master: &Master, within: Duration) -> Result<(), String> {
+/// How long the leases hold then, where there are any.
+async fn once(leases: &Leases, master: &Master, within: Duration) -> Result<Option<Duration>, String> {
     let tokens = leases.tokens();
     if tokens.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let asked = Asked::now();
     let within = within.clamp(Duration::from_millis(500), Duration::from_secs(10));
@@ -88,5 +95,5 @@ async fn once(leases: &Leases, master: &Master, within: Duration) -> Result<(), 
             }
         }
     }
-    Ok(())
+    Ok(Some(term.length))
 }

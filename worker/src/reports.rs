@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::artifacts;
 use crate::home::Home;
-use crate::leases::Leases;
+use crate::leases::{Asked, Leases};
 use crate::master::Master;
 use crate::parcel::{Parcel, TRAVELS_ALONG, add_note};
 use crate::upload::Upload;
@@ -51,7 +51,8 @@ struct Courier {
 }
 
 impl Reports {
-    /// Starts to deliver, and begins with what an earlier worker left: it counts as unsent from here on.
+    /// Starts to deliver, and begins with what an earlier worker left: it counts as unsent from here on, and its leases are
+    /// held until it is taken.
     pub fn start(
         home: Arc<Home>,
         master: Master,
@@ -66,6 +67,8 @@ impl Reports {
             match Parcel::left(&reports.courier.home, id) {
                 Ok(parcel) => {
                     tracing::info!(job.id = %id.job, attempt = id.attempt, "sends a report that an earlier worker left");
+                    // Its files and its log may take long. How much is left of its term only the master knows.
+                    reports.courier.leases.take(&parcel.report.token, Asked::now().granted(Duration::ZERO));
                     reports.hand_in(parcel);
                 }
                 Err(e) => tracing::error!(job.id = %id.job, attempt = id.attempt, "a kept report is lost: {e:#}"),

@@ -83,9 +83,9 @@ pub async fn run(settings: Settings, token: Secret, vigil: Vigil, stop: Stop) ->
     let master = Master::new(client, presented(&settings, &means, home.identity()?), gauge);
     let bench = Arc::new(Bench::new(settings, home.clone(), guardian.clone(), means, sources)?);
     let reports = Reports::start(home, master.clone(), bench.leases.clone(), bench.settings.artifacts_within)?;
-    let (term, see_term) = watch::channel(Duration::from_secs(60));
+    let term = watch::Sender::new(Duration::from_secs(60));
     let alone = bench.settings.control_loss_grace.0;
-    let renewal = tokio::spawn(renew::run(bench.leases.clone(), master.clone(), see_term, alone));
+    let renewal = tokio::spawn(renew::run(bench.leases.clone(), master.clone(), term.clone(), alone));
     let enough = stop.graceful.child_token();
     let grace = bench.settings.until_stopped();
     let watch = tokio::spawn(watch_stop(stop.clone(), enough.clone(), bench.leases.clone(), reports.clone(), grace));

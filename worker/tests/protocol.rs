@@ -3,9 +3,10 @@
 mod kit;
 
 use std::fs;
+use std::path::Path;
 
 use kit::{Master, Rig, lease, lease_with, processes_of, until};
-use model::lease::Hold;
+use model::lease::{Hold, Lease};
 use model::{End, Span};
 
 /// A script that goes on until a file is there.
@@ -232,20 +233,41 @@ async fn the_next_worker_sends_what_this_one_could_not() {
     until("nothing is kept", || rig.lies_in("reports").is_empty() && rig.lies_in("logs").is_empty()).await;
 }
 
+/// As a worker does that is killed before it could send it.
+fn leave_a_report(dir: &Path, lease: &Lease) {
+    let report = serde_json::json!({"token": lease.token, "end": End::HandedBack, "ran": Span::default(), "findings": [],
+        "note": null, "log_size": 0, "log": null});
+    fs::create_dir_all(dir.join("worker/reports")).unwrap();
+    let kept = serde_json::json!({"report": report, "sent": 0});
+    fs::write(dir.join(format!("worker/reports/{}.1", lease.job)), kept.to_string()).unwrap();
+}
+
 #[tokio::test]
 async fn a_worker_claims_only_when_the_reports_of_the_one_before_are_taken() {
     let (master, dir) = (Master::start().await, tempfile::tempdir().unwrap());
-    let job = lease("");
-    let report = serde_json::json!({"token": job.token, "end": End::HandedBack, "ran": Span::default(), "findings": [],
-        "note": null, "log_size": 0, "log": null});
-    fs::create_dir_all(dir.path().join("worker/reports")).unwrap();
-    let kept = serde_json::json!({"report": report, "sent": 0});
-    fs::write(dir.path().join(format!("worker/reports/{}.1", job.job)), kept.to_string()).unwrap();
+    leave_a_report(dir.path(), &lease(""));
     master.change(|book| book.lose_finishes = 2);
     let rig = Rig::with(master, dir, |_| {});
     rig.master.until("a claim", |book| (!book.claims.is_empty()).then_some(())).await;
     rig.master.change(|book| assert_eq!(book.claimants, [0, 0, 0], "a claim voids the leases of the one before"));
     assert_eq!(rig.lies_in("reports"), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_lease_of_what_an_earlier_worker_left_is_held_until_its_report_is_taken() {
+    let (master, dir) = (Master::start().await, tempfile::tempdir().unwrap());
+    let job = lease("");
+    leave_a_report(dir.path(), &job);
+    master.change(|book| {
+        (book.term, book.lose_finishes) = (Span::millis(400), usize::MAX);
+    });
+    let rig = Rig::with(master, dir, |_| {});
+    rig.master.until("renewals", |book| (book.renewals > 2).then_some(())).await;
+    rig.master.change(|book| {
+        assert!(book.claims.is_empty());
+        book.lose_finishes = 0;
+    });
+    rig.master.until("a claim", |book| (!book.claims.is_empty()).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

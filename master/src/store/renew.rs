@@ -13,7 +13,8 @@ use super::tx::{Tx, Work, on_tx, retrying};
 use super::{Result, Store, Token};
 
 impl Store {
-    /// One answer for each token, in order. A lease of another incarnation of the worker is gone.
+    /// One answer for each token, in order. Whoever has its secret may renew a lease: a worker that has started anew keeps
+    /// those of ended attempts until it has delivered their reports. With its first claim it gives them up.
     pub async fn renew(&self, worker: &Worker, tokens: &[String], term: Span) -> Result<Vec<Hold>> {
         let parsed: Vec<Option<Token>> = tokens.iter().map(|token| token.parse().ok()).collect();
         let mut asked: Vec<&Token> = parsed.iter().flatten().collect();
@@ -22,7 +23,7 @@ impl Store {
         let held = retrying(async || {
             let mut work = self.begin().await?;
             see(&mut work, worker).await?;
-            let held = prolong(&mut work, worker, &asked, term).await?;
+            let held = prolong(&mut work, &asked, term).await?;
             work.commit().await?;
             Ok(held)
         })
@@ -83,12 +84,7 @@ async fn see(work: &mut Work, worker: &Worker) -> Result<()> {
 
 /// By secret, which no two leases share: why the job is to be stopped, if it is. PostgreSQL takes typed arrays, SQLite
 /// JSON; otherwise both do the same.
-async fn prolong(
-    work: &mut Work,
-    worker: &Worker,
-    asked: &[&Token],
-    term: Span,
-) -> Result<HashMap<Vec<u8>, Option<String>>> {
+async fn prolong(work: &mut Work, asked: &[&Token], term: Span) -> Result<HashMap<Vec<u8>, Option<String>>> {
     if asked.is_empty() {
         return Ok(HashMap::new());
     }
@@ -99,14 +95,13 @@ async fn prolong(
                 "UPDATE leases l SET expires_at = $4
                  FROM unnest($1::uuid[], $2::int[], $3::bytea[]) AS g (id, attempt, secret), jobs j
                  WHERE j.id = g.id AND l.job = j.seq AND l.attempt = g.attempt AND l.secret = g.secret
-                       AND l.incarnation = $5 AND l.expires_at > 0
+                       AND l.expires_at > 0
                  RETURNING l.secret, l.cancel",
             )
             .bind(asked.iter().map(|t| t.job.0).collect::<Vec<_>>())
             .bind(asked.iter().map(|t| small(t.attempt)).collect::<Vec<_>>())
             .bind(asked.iter().map(|t| t.secret.as_slice()).collect::<Vec<_>>())
             .bind(until)
-            .bind(worker.incarnation)
             .fetch_all(&mut **tx)
             .await?
         }
@@ -117,12 +112,11 @@ async fn prolong(
                  WHERE (job, attempt, secret) IN (
                          SELECT j.seq, g.value->>1, unhex(g.value->>2)
                          FROM json_each($1) g JOIN jobs j ON j.id = unhex(g.value->>0))
-                       AND incarnation = $3 AND expires_at > 0
+                       AND expires_at > 0
                  RETURNING secret, cancel",
             )
             .bind(json!(asked.iter().map(row).collect::<Vec<_>>()).to_string())
             .bind(until)
-            .bind(worker.incarnation)
             .fetch_all(&mut **tx)
             .await?
         }

@@ -170,6 +170,23 @@ stories! {
         bed.sound().await;
     }
 
+    async fn a_worker_that_started_anew_keeps_a_lease_until_it_asks_for_work(bed: Bed) {
+        let (old, new) = (worker("w1"), worker("w1"));
+        let granted = bed.run(1, &old).await;
+        let token = std::slice::from_ref(&granted.token);
+        for _ in 0..3 {
+            bed.store.advance(Span::seconds(50));
+            assert_eq!(bed.store.renew(&new, token, TERM).await.unwrap(), [Hold::Held]);
+            assert!(bed.store.expire(&decide).await.unwrap().lost.is_empty());
+        }
+        bed.claim(&new, 0).await;
+        for worker in [&old, &new] {
+            assert_eq!(bed.store.renew(worker, token, TERM).await.unwrap(), [Hold::Gone]);
+        }
+        assert_eq!(bed.store.expire(&decide).await.unwrap().lost, [(granted.job, 1)]);
+        bed.sound().await;
+    }
+
     async fn a_worker_that_started_anew_gives_up_its_leases(bed: Bed) {
         let old = worker("w1");
         let granted = bed.run(1, &old).await;
