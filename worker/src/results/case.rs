@@ -15,8 +15,9 @@ const NOTE: usize = 1000;
 const DATA: usize = 20;
 const TEXT: usize = 300;
 
-/// Bytes of notes and data over all cases. Whoever wants more of them has the log.
-const ROOM: usize = 4 << 20;
+/// Bytes of notes and data over all cases. Whoever wants more of them has the log. Escaped, each may become six, and a
+/// master takes no more than 32 MiB at once.
+pub const ROOM: usize = 4 << 20;
 
 /// One of them.
 #[derive(Clone, Debug, PartialEq)]

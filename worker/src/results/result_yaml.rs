@@ -25,6 +25,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
+use super::case::ROOM;
 use super::error;
 
 /// Results of one job that are taken.
@@ -55,7 +56,24 @@ pub fn parse(text: &str) -> Vec<Finding> {
         let count = results.len();
         return vec![error(format!("results.yml lists {count} results; at most {MAX_RESULTS} are taken"))];
     }
-    results.into_iter().map(|entry| finding(entry.value, entry.referenced.line())).collect()
+    let found: Vec<Finding> = results.into_iter().map(|entry| finding(entry.value, entry.referenced.line())).collect();
+    // An alias can repeat a short text until no master takes the report.
+    if found.iter().map(weight).sum::<usize>() > ROOM {
+        let most = model::Size(ROOM as u64);
+        return vec![error(format!(
+            "results.yml says more than {most}; write it to the log or to an artifact instead"
+        ))];
+    }
+    found
+}
+
+/// Bytes of its texts.
+fn weight(finding: &Finding) -> usize {
+    let Finding { outcome: _, testcase, item, item_type, note, data } = finding;
+    let texts = [testcase, item, item_type, note].into_iter().flatten();
+    let data = data.iter().flat_map(|(name, texts)| texts.iter().chain([name]));
+    // Empty ones take room, too.
+    texts.chain(data).map(|text| text.len() + 1).sum()
 }
 
 fn finding(entry: Value, line: u64) -> Finding {
@@ -199,6 +217,21 @@ mod tests {
         assert_eq!(outcomes, [Outcome::Passed, Outcome::Error, Outcome::Error]);
         let note = "results.yml, line 4: 'FINE' is no outcome: PASSED, INFO, FAILED, NEEDS_INSPECTION or ERROR";
         assert_eq!(found[1].note.as_deref(), Some(note));
+    }
+
+    #[test]
+    fn results_that_say_too_much_are_one_error() {
+        let long = |times: usize, what: &str| {
+            let text = "x".repeat(1 << 20);
+            format!("results:\n- &a {{outcome: PASSED, {what}: {text}}}\n{}", "- *a\n".repeat(times - 1))
+        };
+        for what in ["note", "item", "anything"] {
+            let taken = parse(&long(3, what));
+            assert_eq!((taken.len(), taken[2].outcome), (3, Outcome::Passed), "{what}");
+            let found = parse(&long(4, what));
+            let note = "results.yml says more than 4MiB; write it to the log or to an artifact instead";
+            assert_eq!((found.len(), found[0].note.as_deref()), (1, Some(note)), "{what}");
+        }
     }
 
     #[test]
