@@ -36,7 +36,7 @@ struct Kept {
     trees: HashMap<String, Tree>,
     /// Counts uses, to tell which was last.
     uses: u64,
-    /// Held by whoever fetches a commit.
+    /// Held by whoever fetches a commit; there as long as somebody wants to.
     fetching: HashMap<String, Arc<tokio::sync::Mutex<()>>>,
 }
 
@@ -96,15 +96,19 @@ impl Sources {
         if let Some(held) = self.take(&key) {
             return Ok(held);
         }
-        let lock = self.kept().fetching.entry(key.clone()).or_default().clone();
-        let _alone = lock.lock().await;
+        let turn = self.turn(&key);
+        let _alone = turn.lock.lock().await;
         // Whoever had the lock before us may have fetched it.
         if let Some(held) = self.take(&key) {
             return Ok(held);
         }
         let fetched = self.fetch(&key, wanted).await;
-        self.kept().fetching.remove(&key);
         fetched.map_err(|why| format!("cannot fetch {} at {}: {why}", wanted.git, wanted.commit))
+    }
+
+    fn turn<'a>(&'a self, key: &'a str) -> Turn<'a> {
+        let lock = self.kept().fetching.entry(key.to_owned()).or_default().clone();
+        Turn { sources: self, key, lock }
     }
 
     fn take(self: &Arc<Self>, key: &str) -> Option<Held> {
@@ -182,6 +186,24 @@ impl Sources {
     }
 }
 
+/// A place in the line of those who want to fetch a commit. Whoever comes joins the same line until nobody stands in it:
+/// after a fetch that failed the next tries, and no two at once.
+struct Turn<'a> {
+    sources: &'a Sources,
+    key: &'a str,
+    lock: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut kept = self.sources.kept();
+        // One is ours, one the map's; nobody gets another meanwhile.
+        if Arc::strong_count(&self.lock) == 2 {
+            kept.fetching.remove(self.key);
+        }
+    }
+}
+
 /// What is being made: removed, unless it was given another name.
 struct Unfinished(PathBuf);
 
@@ -244,13 +266,14 @@ fn bytes(path: &Path) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use std::process::Command;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use axum::Router;
     use axum::body::{Body, Bytes};
     use axum::extract::State;
-    use axum::http::HeaderMap;
+    use axum::http::{HeaderMap, StatusCode};
     use axum::routing::{get, post};
+    use futures_util::poll;
     use git::{Git, Question};
     use model::source::Commit;
     use net::{Client, Secret};
@@ -265,6 +288,7 @@ mod tests {
     struct Mirror {
         repository: PathBuf,
         fetches: Arc<AtomicUsize>,
+        down: Arc<AtomicBool>,
     }
 
     async fn whole(mirror: &Mirror, headers: &HeaderMap, question: Question) -> Body {
@@ -276,9 +300,15 @@ mod tests {
         bytes.into()
     }
 
-    async fn advertise(State(mirror): State<Mirror>, headers: HeaderMap) -> ([(&'static str, &'static str); 1], Body) {
+    async fn advertise(
+        State(mirror): State<Mirror>,
+        headers: HeaderMap,
+    ) -> Result<([(&'static str, &'static str); 1], Body), StatusCode> {
+        if mirror.down.load(Ordering::Relaxed) {
+            return Err(StatusCode::SERVICE_UNAVAILABLE);
+        }
         let kind = "application/x-git-upload-pack-advertisement";
-        ([("content-type", kind)], whole(&mirror, &headers, Question::Advertise).await)
+        Ok(([("content-type", kind)], whole(&mirror, &headers, Question::Advertise).await))
     }
 
     async fn objects(
@@ -322,7 +352,7 @@ mod tests {
             });
             let made = made.collect();
             run(&["-C", "work", "push", "-q", "../mirror.git", "HEAD:refs/kept/all"]);
-            let mirror = Mirror { repository, fetches: Arc::default() };
+            let mirror = Mirror { repository, fetches: Arc::default(), down: Arc::default() };
             let name = mirror_name(URL);
             let routes = Router::new()
                 .route(&format!("/git/{name}/info/refs"), get(advertise))
@@ -387,6 +417,21 @@ mod tests {
         let why = bed.sources(1 << 30).get(&wanted(&absent)).await.unwrap_err();
         assert!(why.starts_with(&format!("cannot fetch {URL} at {absent}: ")), "{why}");
         assert_eq!(bed.names().len(), 2, "a fetch that failed leaves nothing: {:?}", bed.names());
+    }
+
+    #[tokio::test]
+    async fn after_a_fetch_that_failed_those_who_wait_and_those_who_come_try_one_by_one() {
+        let (bed, commits) = Bed::new(1).await;
+        let (sources, order) = (bed.sources(1 << 30), wanted(&commits[0]));
+        bed.mirror.down.store(true, Ordering::Relaxed);
+        let [mut first, mut second, third] = [(); 3].map(|()| Box::pin(sources.get(&order)));
+        assert!(poll!(&mut first).is_pending() && poll!(&mut second).is_pending());
+        first.await.unwrap_err();
+        bed.mirror.down.store(false, Ordering::Relaxed);
+        let (second, third) = tokio::join!(second, third);
+        assert_eq!(second.unwrap().folder, third.unwrap().folder);
+        assert_eq!(bed.fetches(), 1);
+        assert!(sources.kept().fetching.is_empty());
     }
 
     #[tokio::test]
