@@ -109,7 +109,7 @@ pub async fn work(bench: &Bench, master: &Master, lease: Lease, view: View) -> P
     let (mut report, artifacts) = run_to_end(bench, &lease, view, &log, upload.live()).await;
     let mut sent = upload.sent();
     if let Some(why) = upload.refused() {
-        add_note(&mut report, &format!("the log ends early: {why}"));
+        add_note(&mut report.note, &format!("the log ends early: {why}"));
         sent = report.log_size;
     }
     Parcel::new(AttemptId { job: lease.job, attempt: lease.attempt }, report, log, sent, artifacts)
@@ -188,7 +188,7 @@ async fn in_workspace(bench: &Bench, id: AttemptId, lease: &Lease, view: &mut Vi
     let (task, log, spares) = (lease.task.clone(), log.clone(), bench.spares.clone());
     let kept = bench.home.artifacts(id);
     let (outcome, aside) = blocking(move || {
-        log.close();
+        let whole = log.close();
         let outcome = match ended {
             // With the cell goes whatever is left of the job.
             Ok((ending, ran, cell)) => {
@@ -199,6 +199,9 @@ async fn in_workspace(bench: &Bench, id: AttemptId, lease: &Lease, view: &mut Vi
                 if leaves {
                     let wanted = Wanted { patterns: task.artifacts, limit: task.artifact_limit };
                     keep(&mut outcome, &workspace, &wanted, &kept);
+                    if let Err(why) = whole {
+                        add_note(&mut outcome.found.note, &format!("the log ends early: {why}"));
+                    }
                 }
                 outcome
             }
@@ -375,9 +378,8 @@ fn leaves_something(ending: &Ending) -> bool {
 fn keep(outcome: &mut Outcome, workspace: &Workspace, wanted: &Wanted, into: &Path) {
     let (artifacts, left) = artifacts::set_aside(&workspace.folder, wanted, into);
     outcome.artifacts = artifacts;
-    let note = &mut outcome.found.note;
     if let Some(left) = left {
-        *note = Some(note.take().map_or_else(|| left.clone(), |note| format!("{note}; {left}")));
+        add_note(&mut outcome.found.note, &left);
     }
 }
 

@@ -102,12 +102,14 @@ impl Log {
         }
     }
 
-    /// Ends the log: what was kept aside follows, and the cut is stated.
-    pub fn close(&self) {
+    /// Ends the log: what was kept aside follows, and the cut is stated. The error says why it is not whole, also where
+    /// that was so before.
+    pub fn close(&self) -> Result<(), String> {
         let mut state = self.state();
         if let Err(e) = state.close() {
             state.failure.get_or_insert(format!("cannot write the end of the job's log: {e}"));
         }
+        state.failure.clone().map_or(Ok(()), Err)
     }
 
     /// When the job printed last; at first, when the log was made.
@@ -200,7 +202,7 @@ mod tests {
     fn log(dir: &std::path::Path, limit: u64, bytes: &[u8]) -> Vec<u8> {
         let log = Log::new(Spool::new(dir.join("log")), limit);
         bytes.chunks(777).for_each(|piece| log.append(piece));
-        log.close();
+        log.close().unwrap();
         let whole = log.read(0, usize::MAX / 2).unwrap().to_vec();
         log.remove();
         whole

@@ -66,7 +66,7 @@ impl Parcel {
         if unsent > 0 {
             match self.log.read(self.sent, unsent) {
                 Ok(bytes) => report.log = Some(LogPart { offset: self.sent, bytes: STANDARD.encode(bytes) }),
-                Err(e) => add_note(&mut report, &format!("the end of the log cannot be read: {e}")),
+                Err(e) => add_note(&mut report.note, &format!("the end of the log cannot be read: {e}")),
             }
         }
         report
@@ -129,12 +129,12 @@ impl Parcel {
 }
 
 /// Adds a sentence to what a report says for people.
-pub fn add_note(report: &mut Report, more: &str) {
-    match &mut report.note {
+pub fn add_note(note: &mut Option<String>, more: &str) {
+    match note {
         Some(note) => {
             note.push_str("; ");
             note.push_str(more);
         }
-        None => report.note = Some(more.to_owned()),
+        None => *note = Some(more.to_owned()),
     }
 }

@@ -257,7 +257,7 @@ impl Courier {
         let left = artifacts::send(&self.master, token, &folder, &parcel.artifacts, within).await;
         if let Some(left) = left {
             tracing::warn!(job.id = %parcel.id.job, attempt = parcel.id.attempt, "{left}");
-            add_note(&mut parcel.report, &left);
+            add_note(&mut parcel.report.note, &left);
         }
         parcel
     }
@@ -278,7 +278,7 @@ impl Courier {
             parcel.sent = upload.sent();
         }
         if let Some(why) = upload.refused() {
-            add_note(&mut parcel.report, &format!("the log ends early: {why}"));
+            add_note(&mut parcel.report.note, &format!("the log ends early: {why}"));
             parcel.sent = parcel.log.len();
         }
         parcel

@@ -540,6 +540,22 @@ async fn a_job_whose_log_finds_no_room_is_not_handed_back_which_would_cost_no_bu
     drop(small);
 }
 
+#[tokio::test]
+async fn a_log_whose_end_finds_no_room_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = Small::mount(dir.path());
+    let rig = Rig::with(Master::start().await, dir, |settings| settings.disk_reserve = 0);
+    // What is kept of the end has its room by then; it follows the beginning when the job is over.
+    let script = "head -c 2000000 /dev/zero; dd if=/dev/zero of=big bs=64k; exit 0";
+    let report = rig.run(&lease_with(script, |l| l.task.log_limit = 1 << 20)).await;
+    assert_eq!(report.end, End::Exited { code: 0 });
+    let want = "the log ends early: cannot write the end of the job's log: No space left on device (os error 28)";
+    assert_eq!(report.note.as_deref(), Some(want));
+    rig.stop.graceful.cancel();
+    rig.ended().await;
+    drop(small);
+}
+
 /// A file system of 16 MiB where a worker has its folder.
 struct Small(PathBuf);
 
