@@ -12,6 +12,9 @@ pub enum Fault {
     /// Stays until a person changes something: access refused, other flags, a certificate.
     #[error("{0}")]
     Lasting(String),
+    /// The broker takes everything but a message like this: it is too large, or says what it must not.
+    #[error("{0}")]
+    Message(String),
     /// Somebody else consumes the queue that should be ours alone.
     #[error("queue '{0}' has a consumer already")]
     InUse(String),
@@ -24,7 +27,7 @@ impl Fault {
 
     pub fn is_lasting(&self) -> bool {
         match self {
-            Fault::Passing(_) => false,
+            Fault::Passing(_) | Fault::Message(_) => false,
             Fault::Lasting(_) | Fault::InUse(_) => true,
         }
     }
@@ -52,6 +55,7 @@ impl Fault {
             }
             (Some(405), _) => passing("; another connection has it for itself"),
             (Some(404), "publish") => passing("; it must be there: the broker's administrators can make it"),
+            (Some(406), "publish") => Fault::Message(format!("cannot {what}: {text}")),
             (Some(406), "declare") => lasting(
                 "; it is there with other flags: set durable, exclusive, auto_delete and arguments as it has them, or \
                  passive = true to take it as it is",

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{Messages, body};
 use crate::store::{Refused, Result, Store, Untold};
 
-/// Results whose messages are on their way at once.
+/// Results whose messages are on their way at once, at most.
 const BATCH: u32 = 500;
 
 /// How long a store has the turn to tell the bus without saying so again; it is longer than sending a batch may take.
@@ -62,6 +62,8 @@ pub struct Teller {
     holder: Uuid,
     /// Until when it has the turn.
     until: Option<Instant>,
+    /// How many results are told of at once: fewer after a batch that could not be sent.
+    most: u32,
 }
 
 /// Tells the bus until `stop`, and then once more of what is there.
@@ -95,7 +97,7 @@ pub async fn tell(store: Store, to: Messages, stop: CancellationToken) {
 impl Teller {
     pub fn new(store: Store, to: Messages) -> Teller {
         let publisher = Publisher::new("[resultsdb.messages]", "taskotron resultsdb");
-        Teller { store, to, publisher, holder: net::clock::uuid(), until: None }
+        Teller { store, to, publisher, holder: net::clock::uuid(), until: None, most: BATCH }
     }
 
     /// Tells of what is due, up to a batch of it.
@@ -104,11 +106,10 @@ impl Teller {
             self.publisher.rest();
             return Ok(Summary { other: true, ..Summary::default() });
         }
-        let due = self.store.untold(BATCH).await?;
+        let (due, more) = self.store.untold(self.most).await?;
         if due.is_empty() {
-            return Ok(Summary::default());
+            return Ok(Summary { more, ..Summary::default() });
         }
-        let full = due.len() == BATCH as usize;
         let telegrams = self.telegrams(&due).await?;
         if let Err(fault) = self.publisher.ready(&self.to.broker).await {
             // Another store may reach the broker.
@@ -122,18 +123,25 @@ impl Teller {
         let (whose, telegrams): (Vec<usize>, Vec<Telegram>) = telegrams.into_iter().unzip();
         let answers = match self.publisher.send(&self.to.broker, &self.to.outlet, &telegrams).await {
             Ok(answers) => answers,
+            // One of them is not taken, and keeps those behind it from being sent: it is looked for by halves.
+            Err(Fault::Message(_)) if due.len() > 1 => {
+                self.most = u32::try_from(due.len() / 2).unwrap_or(1);
+                return Ok(Summary { more: true, ..Summary::default() });
+            }
+            Err(Fault::Message(why)) => return self.settle(&due, vec![Some(why)], more).await,
             Err(fault) => {
                 self.give_up_turn().await?;
                 return Err(fault.into());
             }
         };
+        self.most = self.most.saturating_mul(2).min(BATCH);
         let mut why: Vec<Option<String>> = vec![None; due.len()];
         for (nth, answer) in whose.into_iter().zip(answers) {
             if let Answer::Refused(said) = answer {
                 why[nth] = Some(said);
             }
         }
-        self.settle(&due, why, full).await
+        self.settle(&due, why, more).await
     }
 
     /// Gives the turn back.
@@ -164,7 +172,7 @@ impl Teller {
         &self,
         due: &[Untold],
         why: Vec<Option<String>>,
-        full: bool,
+        more: bool,
     ) -> std::result::Result<Summary, Trouble> {
         let taken = due.iter().zip(&why).filter(|(_, why)| why.is_none());
         let told: Vec<i64> = taken.map(|(of, _)| of.result.id).collect();
@@ -179,7 +187,7 @@ impl Teller {
             tracing::error!(messages, result = first.result, reason, "the bus did not take messages; they are kept");
             self.store.put_off(&refused).await?;
         }
-        Ok(Summary { told: told.len(), refused: due.len() - told.len(), other: false, more: full })
+        Ok(Summary { told: told.len(), refused: due.len() - told.len(), other: false, more })
     }
 
     /// Whether the turn is ours for the time that a batch takes.

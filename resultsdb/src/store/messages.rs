@@ -64,7 +64,12 @@ struct Row {
     id: Uuid,
     root: String,
     tries: i32,
+    /// Of what the result says, in characters.
+    size: i64,
 }
+
+/// Results of more characters than this together are not read at once.
+const MUCH: i64 = 8 << 20;
 
 impl Store {
     /// Keeps how an attempt to tell the bus went, and says once that it fails and once that it works again.
@@ -122,14 +127,25 @@ impl Store {
         db::retrying(leave).await.map_err(Arc::new)
     }
 
-    /// The first that are due, in the order of their results. Reading them takes nothing away.
-    pub async fn untold(&self, limit: u32) -> Result<Vec<Untold>> {
-        let mut sql = Sql::new(self.db(), "SELECT result, id, root, tries FROM messages WHERE due_at <= ");
-        sql.either(NOW_PG, NOW_LITE).push(" ORDER BY result LIMIT ").int(limit.into());
-        let rows: Vec<Row> = sql.rows(self.db()).await?;
+    /// The first that are due, in the order of their results, and whether there may be more. Reading them takes nothing
+    /// away.
+    pub async fn untold(&self, limit: u32) -> Result<(Vec<Untold>, bool)> {
+        let mut sql = Sql::new(self.db(), "SELECT m.result, m.id, m.root, m.tries, COALESCE(");
+        sql.push("(SELECT CAST(length(r.data) + length(COALESCE(r.note, '')) AS BIGINT) FROM results r WHERE r.id = m.result), 0) AS ");
+        sql.push("size FROM messages m WHERE m.due_at <= ").either(NOW_PG, NOW_LITE);
+        sql.push(" ORDER BY m.result LIMIT ").int(limit.into());
+        let mut rows: Vec<Row> = sql.rows(self.db()).await?;
         if rows.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), false));
         }
+        let found = rows.len();
+        let mut size = 0;
+        let much = rows.iter().position(|row| {
+            size += row.size;
+            size > MUCH
+        });
+        rows.truncate(much.unwrap_or(found).max(1));
+        let more = rows.len() < found || found == limit as usize;
         let ids: Vec<i64> = rows.iter().map(|row| row.result).collect();
         let results = self.inner.results(&ids).await?.into_iter();
         let mut results: HashMap<i64, StoredResult> = results.map(|result| (result.id, result)).collect();
@@ -149,7 +165,7 @@ impl Store {
             tracing::warn!(results = gone.len(), "the bus is not told of results that have been removed meanwhile");
             self.told(&gone).await?;
         }
-        Ok(untold)
+        Ok((untold, more))
     }
 
     /// The broker has the messages of these results.

@@ -19,6 +19,7 @@ crate::on_both_engines!(
     a_key_that_comes_again_is_told_of_once,
     without_a_bus_nothing_is_noted,
     what_the_bus_does_not_take_is_kept,
+    a_message_that_is_too_large_holds_up_no_other,
     an_unsent_message_keeps_its_id,
     of_two_stores_one_tells_the_bus,
     a_changed_outcome_is_told_to_those_who_still_read_it,
@@ -164,7 +165,7 @@ async fn a_key_that_comes_again_is_told_of_once(server: Server) {
 async fn without_a_bus_nothing_is_noted(server: Server) {
     server.add(json!({"outcome": "PASSED", "testcase": "t"})).await;
     assert_eq!(server.store.backlog().await.unwrap().messages, 0);
-    assert!(server.store.untold(10).await.unwrap().is_empty());
+    assert!(server.store.untold(10).await.unwrap().0.is_empty());
 }
 
 async fn what_the_bus_does_not_take_is_kept(server: Server) {
@@ -191,11 +192,29 @@ async fn what_the_bus_does_not_take_is_kept(server: Server) {
     assert_eq!(teller.tick().await.unwrap().told, 1, "and holds up no other");
 }
 
+async fn a_message_that_is_too_large_holds_up_no_other(server: Server) {
+    let bus = Bus::open().await;
+    let router = telling(&server.store, &bus.messages());
+    for (testcase, note) in
+        [("a", String::new()), ("large", "x".repeat(17 << 20)), ("b", String::new()), ("c", String::new())]
+    {
+        post(&router, "/results", json!({"outcome": "PASSED", "testcase": testcase, "note": note})).await;
+    }
+    let mut teller = Teller::new(server.store.clone(), bus.messages());
+    while teller.tick().await.unwrap().more {}
+    let backlog = server.store.backlog().await.unwrap();
+    assert_eq!((backlog.messages, backlog.refused), (1, 1));
+    assert!(backlog.error.as_ref().unwrap().contains("larger than"), "{backlog:?}");
+    let mut heard: Vec<_> = bus.heard().await.into_iter().map(|h| h.body["testcase"]["name"].clone()).collect();
+    heard.dedup();
+    assert_eq!(heard, ["a", "b", "c"]);
+}
+
 async fn an_unsent_message_keeps_its_id(server: Server) {
     let bus = Bus::open().await;
     let router = telling(&server.store, &bus.messages());
     let result = post(&router, "/results", json!({"outcome": "PASSED", "testcase": "t"})).await;
-    let before = server.store.untold(10).await.unwrap();
+    let (before, _) = server.store.untold(10).await.unwrap();
     let mut nowhere = bus.messages();
     nowhere.broker.urls = vec!["amqp://127.0.0.1:1/%2F".into()];
     assert!(Teller::new(server.store.clone(), nowhere).tick().await.is_err());
