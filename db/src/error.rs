@@ -35,23 +35,29 @@ impl From<sqlx::Error> for Error {
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => Error::Unavailable(e),
             sqlx::Error::Database(d) => match d.code().as_deref() {
-                // PostgreSQL: serialization failure, deadlock. SQLite: BUSY and its extended codes.
-                Some("40001" | "40P01" | "5" | "261" | "517" | "773") => Error::Again(e),
-                // PostgreSQL: connection exceptions, too many connections, shutting down, read-only, disk full.
-                // SQLite: IOERR, FULL, CANTOPEN.
-                Some(c)
-                    if c.starts_with("08")
-                        || c.starts_with("57P")
-                        || c.starts_with("53")
-                        || matches!(c, "25006" | "10" | "13" | "14") =>
-                {
+                // Serialization failure, deadlock.
+                Some("40001" | "40P01") => Error::Again(e),
+                // Connection exceptions, too many connections, shutting down, read-only, disk full.
+                Some(c) if c.starts_with("08") || c.starts_with("57P") || c.starts_with("53") || c == "25006" => {
                     Error::Unavailable(e)
                 }
-                _ => Error::Other(e),
+                Some(c) => match sqlite(c) {
+                    // BUSY.
+                    Some(5) => Error::Again(e),
+                    // READONLY, IOERR, FULL, CANTOPEN.
+                    Some(8 | 10 | 13 | 14) => Error::Unavailable(e),
+                    _ => Error::Other(e),
+                },
+                None => Error::Other(e),
             },
             _ => Error::Other(e),
         }
     }
+}
+
+/// The primary code of an SQLite error, whose extended code says more in the bits above it. PostgreSQL's have five digits.
+fn sqlite(code: &str) -> Option<u32> {
+    (code.len() < 5).then(|| code.parse::<u32>().ok())?.map(|extended| extended & 0xff)
 }
 
 /// How long the database may take over one operation. A connection that has gone silent, behind a firewall that has
@@ -86,4 +92,30 @@ where
         }
     }
     unreachable!("the loop returns")
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{Connection as _, Executor as _, SqliteConnection};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_sqlite_cannot_write_to_or_open_is_unavailable_and_what_it_refuses_is_not() {
+        let mut memory = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        memory.execute("CREATE TABLE t (x INT UNIQUE); INSERT INTO t VALUES (1)").await.unwrap();
+        let refused = Error::from(memory.execute("INSERT INTO t VALUES (1)").await.unwrap_err());
+        assert!(matches!(refused, Error::Other(_)), "{refused:?}");
+        memory.execute("PRAGMA query_only = ON").await.unwrap();
+        for error in [
+            memory.execute("INSERT INTO t VALUES (2)").await.unwrap_err(),
+            SqliteConnection::connect("sqlite:/dev/null/there.db").await.unwrap_err(),
+        ] {
+            let error = Error::from(error);
+            assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
+        }
+        // IOERR_FSYNC, READONLY_CANTLOCK and BUSY_SNAPSHOT, and PostgreSQL's division by zero.
+        let codes = ["1034", "520", "517", "22012"].map(sqlite);
+        assert_eq!(codes, [Some(10), Some(8), Some(5), None]);
+    }
 }
