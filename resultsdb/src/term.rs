@@ -30,8 +30,9 @@ pub fn description(text: &str) -> Uuid {
     hash("description", &[text])
 }
 
-pub fn idempotency(key: &str) -> Uuid {
-    hash("idempotency", &[key])
+/// What `poster` has posted under a key: two who use the same keys know nothing of each other.
+pub fn idempotency(poster: &str, key: &str) -> Uuid {
+    hash("idempotency", &[poster, key])
 }
 
 /// The parts hold no NUL, which is refused at the edge, so the NUL between them tells them apart.
@@ -85,7 +86,7 @@ mod tests {
             group("a"),
             testcase("a"),
             description("a"),
-            idempotency("a"),
+            idempotency("a", "b"),
         ];
         for (i, a) in all.iter().enumerate() {
             assert!(all[i + 1..].iter().all(|b| a != b));

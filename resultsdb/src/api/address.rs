@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -129,6 +129,18 @@ impl<S: Sync> FromRequestParts<S> for Address {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Address, Infallible> {
         Ok(Address::new(&parts.uri, &parts.headers))
+    }
+}
+
+/// What an address names. One whose bytes are no text names nothing: U+FFFD stands for it, as in ResultsDB.
+pub struct Named(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Named, Infallible> {
+        let named = Path::<String>::from_request_parts(parts, state).await;
+        Ok(Named(named.map_or_else(|_| String::from("\u{fffd}"), |Path(name)| name)))
     }
 }
 

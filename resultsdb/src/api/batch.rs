@@ -89,14 +89,23 @@ fn read(app: &App, caller: &Caller, body: &Json) -> Result<NewResult, ApiError> 
     }
     let mut result = posted::result(body, &app.outcomes, net::clock::now(), identity::new_group)?;
     app.permit(caller, &result.testcase.name)?;
-    match body.get("idempotency_key") {
-        None | Some(Json::Null) => {}
-        Some(Json::Text(key)) if (1..=LONGEST_KEY).contains(&key.len()) && !key.contains('\0') => {
-            result.key = Some(term::idempotency(key));
-        }
-        Some(other) => return Err(ApiError::Invalid(vec![Fault::not_text("idempotency_key", other)])),
-    }
+    result.key = key(body)?.map(|key| term::idempotency(&caller.name, key));
     Ok(result)
+}
+
+fn key(body: &Json) -> Result<Option<&str>, ApiError> {
+    const FIELD: &str = "idempotency_key";
+    let fault = match body.get(FIELD) {
+        None | Some(Json::Null) => return Ok(None),
+        Some(text @ Json::Text(key)) => match key.len() {
+            0 => Fault::empty(FIELD, text),
+            long if long > LONGEST_KEY => Fault::too_long(FIELD, LONGEST_KEY, text),
+            _ if text.has_nul() => Fault::value(FIELD, "NUL characters are not allowed", text),
+            _ => return Ok(Some(key)),
+        },
+        Some(other) => Fault::not_text(FIELD, other),
+    };
+    Err(ApiError::Invalid(vec![fault]))
 }
 
 fn error(e: &ApiError) -> String {

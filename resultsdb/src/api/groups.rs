@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::address::Address;
+use super::address::{Address, Named};
 use super::body::Object;
 use super::fault::ApiError;
 use super::query::Parameters;
@@ -36,11 +36,7 @@ pub async fn list(
     Ok(render::page(&rows, page.number, &address, render::group))
 }
 
-pub async fn show(
-    State(app): State<Arc<App>>,
-    address: Address,
-    Path(uuid): Path<String>,
-) -> Result<Response, ApiError> {
+pub async fn show(State(app): State<Arc<App>>, address: Address, Named(uuid): Named) -> Result<Response, ApiError> {
     let group = find(&app, &uuid).await?.ok_or_else(|| ApiError::not_found("Group not found"))?;
     Ok(render::one(StatusCode::OK, &group, &address, render::group))
 }
@@ -48,7 +44,7 @@ pub async fn show(
 pub async fn results(
     State(app): State<Arc<App>>,
     address: Address,
-    Path(uuid): Path<String>,
+    Named(uuid): Named,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let mut listing = Parameters::parse(query.as_deref())?.results(&app.outcomes)?;

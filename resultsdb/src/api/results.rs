@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use net::Caller;
 use uuid::Uuid;
 
-use super::address::Address;
+use super::address::{Address, Named};
 use super::body::Object;
 use super::fault::ApiError;
 use super::query::{Listing, Parameters};
@@ -28,18 +28,18 @@ pub async fn create(
     let mut result = posted::result(&body, &app.outcomes, net::clock::now(), identity::new_group)?;
     app.permit(&caller, &result.testcase.name)?;
     result.told_at = app.told_at(&address);
-    result.key = key(&headers)?;
+    result.key = key(&caller, &headers)?;
     let stored = app.store.post(result).await?;
     Ok(render::one(StatusCode::CREATED, &stored.result, &address, render::result))
 }
 
-/// The key under which a result is posted, if it is.
-pub fn key(headers: &HeaderMap) -> Result<Option<Uuid>, ApiError> {
+/// The key under which the caller posts a result, if there is one.
+pub fn key(caller: &Caller, headers: &HeaderMap) -> Result<Option<Uuid>, ApiError> {
     let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
     let key = key.to_str().ok().map(str::trim).filter(|k| (1..=LONGEST_KEY).contains(&k.len()));
     let refusal =
         || ApiError::Message(StatusCode::BAD_REQUEST, "Idempotency-Key must be 1 to 255 ASCII characters".into());
-    Ok(Some(term::idempotency(key.ok_or_else(refusal)?)))
+    Ok(Some(term::idempotency(&caller.name, key.ok_or_else(refusal)?)))
 }
 
 pub async fn list(
@@ -69,7 +69,7 @@ pub async fn latest(
     Ok(render::json(StatusCode::OK, out))
 }
 
-pub async fn show(State(app): State<Arc<App>>, address: Address, Path(id): Path<String>) -> Result<Response, ApiError> {
+pub async fn show(State(app): State<Arc<App>>, address: Address, Named(id): Named) -> Result<Response, ApiError> {
     let unknown = || ApiError::not_found("Result not found");
     let id: i64 = id.parse().map_err(|_| unknown())?;
     let result = app.store.result(id).await?.ok_or_else(unknown)?;

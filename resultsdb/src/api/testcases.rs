@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use net::Caller;
 
-use super::address::Address;
+use super::address::{Address, Named};
 use super::body::Object;
 use super::fault::ApiError;
 use super::query::Parameters;
@@ -43,7 +43,7 @@ pub async fn list(
 pub async fn show(
     State(app): State<Arc<App>>,
     address: Address,
-    Path(path): Path<String>,
+    Named(path): Named,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let unknown = || ApiError::not_found("Testcase not found");

@@ -55,13 +55,15 @@ impl Inner {
     pub(super) async fn append(&self, batch: Vec<NewResult>) -> Vec<Result<Appended>> {
         let all: Vec<&NewResult> = batch.iter().collect();
         match db::retrying(|| self.write(&all)).await {
-            Ok(answers) => answers.into_iter().map(Ok).collect(),
+            Ok(answers) => answers,
             Err(db::Error::Other(e)) if batch.len() > 1 => {
                 tracing::warn!(results = batch.len(), error = %e, "a batch was refused; its results are stored one by one");
                 let mut answers = Vec::with_capacity(batch.len());
                 for one in &batch {
-                    let answer = db::retrying(|| self.write(std::slice::from_ref(&one))).await;
-                    answers.push(answer.map_err(Arc::new).and_then(|mut a| a.pop().ok_or_else(|| lost(one))));
+                    match db::retrying(|| self.write(std::slice::from_ref(&one))).await {
+                        Ok(answer) => answers.extend(answer),
+                        Err(e) => answers.push(Err(e.into())),
+                    }
                 }
                 answers
             }
@@ -72,7 +74,7 @@ impl Inner {
         }
     }
 
-    pub(super) async fn write(&self, all: &[&NewResult]) -> db::Result<Vec<Appended>> {
+    pub(super) async fn write(&self, all: &[&NewResult]) -> db::Result<Vec<Result<Appended>>> {
         // What is known under its key is left out altogether: it must not even touch a testcase again.
         let keys: Vec<Uuid> = all.iter().filter_map(|r| r.key).collect();
         let mut ids = self.keyed(&keys).await?;
@@ -115,16 +117,15 @@ impl Inner {
         if !earlier.is_empty() {
             by_id.extend(self.results(&earlier).await?.into_iter().map(|r| (r.id, r)));
         }
-        (all.iter().enumerate())
-            .map(|(i, new)| {
-                if let Some(result) = written.remove(&i) {
-                    return Ok(Appended { result, created: true });
-                }
-                let id = new.key.and_then(|k| ids.get(&k));
-                let result = id.and_then(|id| by_id.get(id)).cloned().ok_or_else(|| gone(new))?;
-                Ok(Appended { result, created: false })
-            })
-            .collect()
+        let answer = |(i, new): (usize, &&NewResult)| {
+            if let Some(result) = written.remove(&i) {
+                return Ok(Appended { result, created: true });
+            }
+            let id = new.key.and_then(|k| ids.get(&k));
+            let result = id.and_then(|id| by_id.get(id)).cloned().ok_or_else(|| gone(new))?;
+            Ok(Appended { result, created: false })
+        };
+        Ok(all.iter().enumerate().map(answer).collect())
     }
 
     /// The results that were posted under these keys.
@@ -188,11 +189,7 @@ fn stored(from: &mut Row<'_>, row: Written) -> StoredResult {
 }
 
 /// A key that names a result which is not there.
-fn gone(new: &NewResult) -> db::Error {
+fn gone(new: &NewResult) -> Arc<db::Error> {
     let key = new.key.map(|k| k.to_string()).unwrap_or_default();
-    db::Error::Corrupt { table: "idempotency_keys", column: "result", key, value: "no result".into() }
-}
-
-fn lost(new: &NewResult) -> Arc<db::Error> {
-    Arc::new(gone(new))
+    Arc::new(db::Error::Corrupt { table: "idempotency_keys", column: "result", key, value: "no result".into() })
 }

@@ -11,6 +11,7 @@ crate::on_both_engines!(
     the_same_batch_twice_at_once,
     a_key_in_the_header,
     a_repeated_result_changes_nothing_else,
+    a_key_whose_result_is_gone_keeps_no_other_out,
 );
 
 fn keyed(key: &str, testcase: &str) -> Value {
@@ -70,6 +71,16 @@ async fn the_same_batch_twice_at_once(server: Server) {
         }
         assert_eq!(server.ids("/results?limit=1000").await.len(), 20 * (round + 1));
     }
+}
+
+async fn a_key_whose_result_is_gone_keeps_no_other_out(server: Server) {
+    server.post("/batch", json!({"results": [keyed("k1", "a")]})).await;
+    server.execute("DELETE FROM results").await;
+    let batch = json!({"results": [keyed("k1", "a"), {"outcome": "INFO", "testcase": "c"}]});
+    let answer = server.post("/batch", batch).await.json();
+    assert!(answer["answers"][0]["error"].is_object(), "{answer}");
+    assert_eq!(answer["answers"][1]["created"], true, "{answer}");
+    assert_eq!(server.ids("/results").await, [answer["answers"][1]["id"].as_i64().unwrap()]);
 }
 
 async fn a_key_in_the_header(server: Server) {

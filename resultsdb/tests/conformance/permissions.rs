@@ -13,6 +13,7 @@ crate::on_both_engines!(
     each_way_to_write_asks_for_permission,
     an_open_store_knows_who_has_a_token,
     without_permissions_a_token_is_enough,
+    two_who_use_the_same_key_know_nothing_of_each_other,
 );
 
 fn permissions() -> Permissions {
@@ -87,6 +88,20 @@ async fn an_open_store_knows_who_has_a_token(server: Server) {
     }
     let said = post(&server, &open, "", "/results", result("dist.x")).await.text;
     assert!(said.contains("User anonymous is not authorized"), "{said}");
+}
+
+async fn two_who_use_the_same_key_know_nothing_of_each_other(server: Server) {
+    let settings = Settings { permissions: permissions(), ..Settings::default() };
+    let keyed = |testcase: &str| json!({"results": [{"idempotency_key": "build-17", "outcome": "PASSED", "testcase": testcase}]});
+    let mut ids = Vec::new();
+    for (token, testcase, created) in
+        [("other", "scratch.x", true), ("rpm", "dist.x", true), ("rpm", "dist.x", false), ("other", "scratch.x", false)]
+    {
+        let answer = post(&server, &settings, token, "/batch", keyed(testcase)).await.json()["answers"][0].clone();
+        assert_eq!(answer["created"], created, "{token} {testcase} {answer}");
+        ids.push(answer["id"].clone());
+    }
+    assert!(ids[0] != ids[1] && ids[1] == ids[2] && ids[0] == ids[3], "{ids:?}");
 }
 
 async fn without_permissions_a_token_is_enough(server: Server) {

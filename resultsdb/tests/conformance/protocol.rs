@@ -44,6 +44,14 @@ async fn what_is_not_there(server: Server) {
         let answer = server.get(&format!("/results/{id}")).await;
         assert_eq!((answer.status.as_u16(), answer.json()), (404, json!({"message": "Result not found"})), "{id}");
     }
+    for (path, what) in [
+        ("/results/%FF", "Result not found"),
+        ("/groups/%FF", "Group not found"),
+        ("/testcases/%FF", "Testcase not found"),
+    ] {
+        let answer = server.get(path).await;
+        assert_eq!((answer.status.as_u16(), answer.json()), (404, json!({"message": what})), "{path}");
+    }
 }
 
 async fn methods(server: Server) {

@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
-use db::sqlx::{Connection as _, Executor as _, PgConnection};
+use db::sqlx::{Connection as _, Executor as _, PgConnection, SqliteConnection};
 use model::Role;
 use net::{Grant, Secret, Tokens};
 use resultsdb::{Settings, Store, WriteAccess};
@@ -109,6 +109,15 @@ impl Server {
         let time = format!("2020-01-01T00:{:02}:{:02}.0", second / 60, second % 60);
         let body = json!({"outcome": outcome, "testcase": testcase, "submit_time": time});
         self.add(body).await["id"].as_i64().unwrap()
+    }
+
+    /// Says a statement to the database behind the store's back.
+    pub async fn execute(&self, text: &'static str) {
+        if self.url.starts_with("sqlite:") {
+            SqliteConnection::connect(&self.url).await.unwrap().execute(text).await.unwrap();
+        } else {
+            PgConnection::connect(&self.url).await.unwrap().execute(text).await.unwrap();
+        }
     }
 
     pub async fn ids(&self, path: &str) -> Vec<i64> {

@@ -24,7 +24,7 @@ use super::body::{self, Object};
 use super::fault::ApiError;
 use super::query::Parameters;
 use super::results::key;
-use super::{App, others, read, render};
+use super::{App, others, read, render, tag};
 use crate::json::Json;
 use kinds::{KINDS, Kind, MORE_OUTCOMES};
 
@@ -48,7 +48,7 @@ pub fn router(app: Arc<App>, tokens: &Tokens) -> Router {
         rest = rest.route(&path, others("OPTIONS, POST").get(|| async { super::not_allowed("OPTIONS, POST") }));
     }
     Router::new()
-        .merge(guard(reads, tokens, Role::Reader))
+        .merge(guard(reads.route_layer(middleware::from_fn(tag::unchanged)), tokens, Role::Reader))
         .merge(writes.route_layer(middleware::from_fn_with_state(tokens.clone(), known)))
         .merge(rest)
         .layer(DefaultBodyLimit::max(body::LARGEST))
@@ -72,7 +72,7 @@ async fn create(
     let mut result = typed::result(kind, &body, &vocabulary(&app), &caller.name, net::clock::now())?;
     app.permit(&caller, &result.testcase.name)?;
     result.told_at = app.told_at(&address);
-    result.key = key(&headers)?;
+    result.key = key(&caller, &headers)?;
     let stored = app.store.post(result).await?;
     Ok(render::one(StatusCode::CREATED, &stored.result, &address, render::result))
 }
