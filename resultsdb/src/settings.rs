@@ -61,10 +61,20 @@ impl Default for Settings {
     }
 }
 
+/// The longest outcome, in characters.
+const LONGEST_OUTCOME: usize = 32;
+
 impl Settings {
     /// What is wrong with these settings, if anything is.
     pub fn check(&self) -> Result<(), String> {
         self.retention.check()?;
+        if let Some(outcome) =
+            self.outcomes().into_iter().find(|o| o.chars().count() > LONGEST_OUTCOME || o.contains(','))
+        {
+            return Err(format!(
+                "additional_outcomes: {outcome} is longer than {LONGEST_OUTCOME} characters or has a comma"
+            ));
+        }
         self.messages.as_ref().map_or(Ok(()), Messages::check)
     }
 
@@ -91,5 +101,13 @@ mod tests {
         assert_eq!(settings.write_access, WriteAccess::Open);
         assert_eq!(settings.outcomes(), ["PASSED", "INFO", "FAILED", "NEEDS_INSPECTION", "MINE"]);
         assert!(serde_json::from_str::<Settings>(r#"{"databse": "x"}"#).is_err());
+    }
+
+    #[test]
+    fn an_outcome_that_could_not_be_stored_or_asked_for_is_refused() {
+        for (outcome, fits) in [("x".repeat(32), true), ("x".repeat(33), false), ("A,B".into(), false)] {
+            let settings = Settings { additional_outcomes: vec![outcome], ..Settings::default() };
+            assert_eq!(settings.check().is_ok(), fits, "{settings:?}");
+        }
     }
 }

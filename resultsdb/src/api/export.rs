@@ -101,21 +101,18 @@ impl Source for Testcases {
 struct Groups {
     app: Arc<App>,
     filter: GroupFilter,
-    after: Option<String>,
+    after: i64,
 }
 
 impl Source for Groups {
     async fn lines(&mut self, out: &mut String) -> Result<usize, ApiError> {
-        let groups = self.app.store.export_groups(&self.filter, self.after.as_deref()).await?;
-        for group in &groups {
+        let groups = self.app.store.export_groups(&self.filter, self.after).await?;
+        for (place, group) in &groups {
             render::whole_group(group, out);
             out.push('\n');
+            self.after = *place;
         }
-        let count = groups.len();
-        if let Some(last) = groups.into_iter().next_back() {
-            self.after = Some(last.uuid);
-        }
-        Ok(count)
+        Ok(groups.len())
     }
 }
 
@@ -145,10 +142,10 @@ pub async fn testcases(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -
 
 pub async fn groups(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
     let mut parameters = Parameters::parse(query.as_deref())?;
-    let after = parameters.take(AFTER);
+    let after = match parameters.take(AFTER) {
+        None => 0,
+        Some(uuid) => app.store.place_of_group(&uuid).await?.ok_or_else(|| ApiError::not_found("Group not found"))?,
+    };
     let (filter, page) = parameters.groups()?;
-    if let Some(uuid) = &after {
-        app.store.group(uuid).await?.ok_or_else(|| ApiError::not_found("Group not found"))?;
-    }
     Ok(answer(Groups { app, filter, after }, limit(&parameters, page)))
 }

@@ -44,6 +44,10 @@ impl Fault {
         Fault::new(field, "string_too_long", format!("String should have at most {most} characters"), input)
     }
 
+    pub fn too_many(field: &'static str, most: usize) -> Fault {
+        Fault::new(field, "too_long", format!("List should have at most {most} items after validation"), &Json::Null)
+    }
+
     fn write(&self, out: &mut String) {
         out.push_str("{\"input\":");
         self.input.write(out);

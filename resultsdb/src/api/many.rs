@@ -21,14 +21,18 @@ use crate::result::StoredResult;
 /// The most items of one request.
 const MOST: usize = 1000;
 
-/// The most results of an item that one request is answered with.
+/// The most results of an item that one request is answered with, and of all items together.
 const LONGEST_PAGE: i64 = 1000;
+const LONGEST_ANSWER: i64 = 100_000;
+
+/// The largest body, in bytes: asking needs no token.
+pub const LARGEST: usize = 1 << 20;
 
 pub async fn latest(State(app): State<Arc<App>>, address: Address, Object(body): Object) -> Result<Response, ApiError> {
     let (items, parameters) = read(body)?;
     let latest = parameters.latest_of_items(&app.outcomes)?;
     let found = app.store.latest_of(&items, &latest).await?;
-    Ok(answers(&items, found.iter().map(|rows| (rows, None)), &address))
+    Ok(answers(&items, found.iter().map(|rows| (&rows[..], None)), &address))
 }
 
 pub async fn results(
@@ -38,13 +42,14 @@ pub async fn results(
 ) -> Result<Response, ApiError> {
     let (items, parameters) = read(body)?;
     let listing = parameters.results(&app.outcomes)?;
-    if listing.page.limit > LONGEST_PAGE {
-        let message = format!("Input should be less than or equal to {LONGEST_PAGE}");
+    let most = LONGEST_PAGE.min(LONGEST_ANSWER / i64::try_from(items.len()).unwrap_or(LONGEST_ANSWER).max(1));
+    if listing.page.limit > most {
+        let message = format!("Input should be less than or equal to {most}");
         let limit = Json::Int(listing.page.limit.into());
         return Err(ApiError::Invalid(vec![Fault::new("limit", "less_than_equal", message, &limit)]));
     }
     let found = app.store.results_of(&items, &listing.filter, listing.page).await?;
-    Ok(answers(&items, found.iter().map(|(rows, more)| (rows, Some(*more))), &address))
+    Ok(answers(&items, found.iter().map(|found| (&found.0[..], Some(found.1))), &address))
 }
 
 /// The items, and everything else as parameters.
@@ -74,7 +79,7 @@ fn read(body: Json) -> Result<(Vec<String>, Parameters), ApiError> {
 
 fn answers<'r>(
     items: &[String],
-    found: impl Iterator<Item = (&'r Vec<StoredResult>, Option<bool>)>,
+    found: impl Iterator<Item = (&'r [StoredResult], Option<bool>)>,
     address: &Address,
 ) -> Response {
     let mut out = String::from("{\"answers\":[");

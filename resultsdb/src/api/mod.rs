@@ -85,12 +85,12 @@ pub fn router(app: Arc<App>, settings: &Settings, tokens: &Tokens) -> Router {
         .route("/api/v2.0/groups/{uuid}/results", read(groups::results))
         .route("/api/v2.0/testcases", get(testcases::list))
         .route("/api/v2.0/testcases/{*name}", read(testcases::show))
-        .route_layer(middleware::from_fn(tag::unchanged));
-    // ResultsDB has no such addresses; what they answer is streamed or is no GET, and so has no tag.
-    let beyond = Router::new()
         .route("/api/v2.0/openapi.json", read(landing::description))
-        .route("/api/v2.0/batch/latest", post(many::latest))
-        .route("/api/v2.0/batch/results", post(many::results))
+        .route_layer(middleware::from_fn(tag::unchanged));
+    // What these answer is streamed or is no GET, and so is never told to be unchanged.
+    let beyond = Router::new()
+        .route("/api/v2.0/batch/latest", post(many::latest).layer(DefaultBodyLimit::max(many::LARGEST)))
+        .route("/api/v2.0/batch/results", post(many::results).layer(DefaultBodyLimit::max(many::LARGEST)))
         .route("/api/v2.0/export/results", read(export::results))
         .route("/api/v2.0/export/testcases", read(export::testcases))
         .route("/api/v2.0/export/groups", read(export::groups));

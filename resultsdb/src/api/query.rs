@@ -11,8 +11,13 @@ use crate::store::{Filter, GroupFilter, Latest, Names, Page, Range, Wanted};
 /// How many rows a page has unless the client says.
 const LIMIT: i64 = 20;
 
-/// SQLite takes no longer pattern.
+/// SQLite takes no longer pattern, as it is written for it.
 const LONGEST_PATTERN: usize = 40_000;
+
+/// How many patterns one request may have, and how many keys of data it may ask for or tell newest results apart by:
+/// the engines take statements of some thousand conditions at most.
+const MOST_PATTERNS: usize = 400;
+const MOST_KEYS: usize = 100;
 
 /// The parameters of one request, in their order.
 pub struct Parameters(Vec<(String, String)>);
@@ -146,6 +151,9 @@ impl Parameters {
     fn data(&self, faults: &mut Vec<Fault>) -> Vec<(String, Wanted)> {
         let mut data: Vec<(String, Wanted)> = Vec::new();
         for (name, value) in &self.0 {
+            if data.len() > MOST_KEYS {
+                break;
+            }
             let known =
                 ["page", "limit", "outcome", "testcases", "testcases:like", "groups", "since", "_sort", "_distinct_on"];
             if known.contains(&name.as_str()) {
@@ -159,6 +167,13 @@ impl Parameters {
                 (_, Some((_, Wanted::OneOf(all)))) => all.extend(value.split(',').map(String::from)),
                 (_, _) => data.push((key.to_owned(), Wanted::OneOf(value.split(',').map(String::from).collect()))),
             }
+        }
+        if data.len() > MOST_KEYS {
+            faults.push(Fault::too_many("data", MOST_KEYS));
+        }
+        let like = data.iter().map(|(_, wanted)| if let Wanted::Like(all) = wanted { all.len() } else { 0 });
+        if like.sum::<usize>() > MOST_PATTERNS {
+            faults.push(Fault::too_many("like", MOST_PATTERNS));
         }
         data
     }
@@ -179,6 +194,9 @@ impl Parameters {
         };
         let page = self.page(&mut faults);
         let distinct = self.list("_distinct_on").unwrap_or_default();
+        if distinct.len() > MOST_KEYS {
+            faults.push(Fault::too_many("_distinct_on", MOST_KEYS));
+        }
         none_of(faults)?;
         Ok(Listing { filter, page, distinct })
     }
@@ -230,11 +248,14 @@ impl Parameters {
 }
 
 fn patterns(name: &'static str, list: &str, trim: bool, faults: &mut Vec<Fault>) -> Vec<Pattern> {
-    if list.len() > LONGEST_PATTERN {
-        faults.push(Fault::too_long(name, LONGEST_PATTERN, &Json::Null));
-        return Vec::new();
+    let all: Vec<Pattern> = list.split(',').map(|p| Pattern::parse(if trim { p.trim() } else { p })).collect();
+    if all.len() > MOST_PATTERNS {
+        faults.push(Fault::too_many(name, MOST_PATTERNS));
     }
-    list.split(',').map(|p| Pattern::parse(if trim { p.trim() } else { p })).collect()
+    if all.iter().any(|pattern| pattern.glob().len() > LONGEST_PATTERN) {
+        faults.push(Fault::too_long(name, LONGEST_PATTERN, &Json::Null));
+    }
+    all
 }
 
 fn none_of(faults: Vec<Fault>) -> Result<(), ApiError> {

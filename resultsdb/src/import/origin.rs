@@ -77,7 +77,8 @@ impl Origin {
             let time = moment::text(Time(until));
             bail!(
                 "{} has {there} results up to {time}, and this store {here}: some came with older times while they were \
-                 read; run it again with --anew",
+                 read, which another run with --anew brings, or have been removed here by 'results prune', which it would \
+                 bring back",
                 self.name
             );
         }

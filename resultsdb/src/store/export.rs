@@ -109,15 +109,21 @@ impl Store {
         Ok(sql.rows(self.db()).await?)
     }
 
-    /// Groups in the order in which they were made, after the one of this uuid.
-    pub async fn export_groups(&self, filter: &GroupFilter, after: Option<&str>) -> Result<Vec<NewGroup>> {
-        let mut sql = Sql::new(self.db(), "SELECT uuid, description, ref_url FROM groups WHERE true");
+    /// Groups in the order in which they were made, after the one of this place, each with its own. A group may go while
+    /// others are read, so its uuid would lead no further.
+    pub async fn export_groups(&self, filter: &GroupFilter, after: i64) -> Result<Vec<(i64, NewGroup)>> {
+        let mut sql = Sql::new(self.db(), "SELECT id, uuid, description, ref_url FROM groups WHERE id > ");
+        sql.int(after);
         filter.conditions(&mut sql);
-        if let Some(uuid) = after {
-            sql.push(" AND id > (SELECT id FROM groups WHERE uuid = ").text(uuid).push(")");
-        }
         sql.push(" ORDER BY id LIMIT ").push(&PIECE.to_string());
-        Ok(sql.rows::<NamedGroup>(self.db()).await?.into_iter().map(NamedGroup::whole).collect())
+        Ok(sql.rows::<NamedGroup>(self.db()).await?.into_iter().map(|group| (group.id, group.whole())).collect())
+    }
+
+    /// Where a group stands in the order in which they were made.
+    pub async fn place_of_group(&self, uuid: &str) -> Result<Option<i64>> {
+        let mut sql = Sql::new(self.db(), "SELECT id FROM groups WHERE uuid = ");
+        sql.text(uuid);
+        Ok(sql.rows::<(i64,)>(self.db()).await?.pop().map(|(id,)| id))
     }
 
     /// What these groups say of themselves, by uuid.
@@ -125,7 +131,7 @@ impl Store {
         if uuids.is_empty() {
             return Ok(HashMap::new());
         }
-        let mut sql = Sql::new(self.db(), "SELECT uuid, description, ref_url FROM groups WHERE ");
+        let mut sql = Sql::new(self.db(), "SELECT id, uuid, description, ref_url FROM groups WHERE ");
         sql.one_of_texts("uuid", uuids);
         let groups = sql.rows::<NamedGroup>(self.db()).await?.into_iter().map(NamedGroup::whole);
         Ok(groups.map(|group| (group.uuid.clone(), group)).collect())
@@ -134,6 +140,7 @@ impl Store {
 
 #[derive(sqlx::FromRow)]
 struct NamedGroup {
+    id: i64,
     uuid: String,
     description: Option<String>,
     ref_url: Option<String>,

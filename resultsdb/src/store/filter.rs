@@ -177,15 +177,12 @@ impl Inner {
     /// Counts the facts of the clauses that are not known to have many.
     async fn weigh(&self, question: &mut Question) -> db::Result<()> {
         for clause in question.clauses.iter_mut().filter(|c| c.weight == Weight::Unknown) {
-            let bound = MANY / i64::try_from(clause.terms.len()).unwrap_or(MANY).max(1) + 1;
-            let counts = self.count(&clause.terms, bound).await?;
-            if counts.iter().any(|(_, n)| *n >= bound) {
-                clause.weight = Weight::Many;
-                if let ([one], [_]) = (clause.terms.as_slice(), counts.as_slice()) {
-                    locked(&self.known.common).add([*one]);
-                }
-            } else {
-                clause.weight = Weight::Few(counts.iter().map(|(_, n)| n).sum());
+            let mut sql = Sql::new(&self.db, "SELECT count(*) FROM (SELECT 1 FROM facts f WHERE ");
+            sql.one_of_ids("f.term", &clause.terms).push(" LIMIT ").push(&(MANY + 1).to_string()).push(") c");
+            let count = sql.rows::<(i64,)>(&self.db).await?.first().map_or(0, |(count,)| *count);
+            clause.weight = if count > MANY { Weight::Many } else { Weight::Few(count) };
+            if let (Weight::Many, [one]) = (clause.weight, clause.terms.as_slice()) {
+                locked(&self.known.common).add([*one]);
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Many items at once: what `latest` and `results` say of each, in as many statements as for one.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -28,7 +29,7 @@ struct Of {
 
 impl Store {
     /// For each item what [`Store::latest`] says with the item as one more filter.
-    pub async fn latest_of(&self, items: &[String], latest: &Latest) -> Result<Vec<Vec<StoredResult>>> {
+    pub async fn latest_of(&self, items: &[String], latest: &Latest) -> Result<Vec<Arc<Vec<StoredResult>>>> {
         let asked = self.inner.sorted_out(items).await?;
         let mut filter = with(&latest.filter, asked.few.iter().map(|item| (*item).clone()).collect());
         filter.outcomes.clear();
@@ -51,7 +52,7 @@ impl Store {
             let alone = Latest { filter: with(&latest.filter, vec![item.clone()]), distinct: latest.distinct.clone() };
             found.insert(term::fact(ITEM, item), self.latest(&alone).await?);
         }
-        Ok(items.iter().map(|item| found.get(&term::fact(ITEM, item)).cloned().unwrap_or_default()).collect())
+        Ok(each(items, found))
     }
 
     /// For each item what [`Store::results`] says with the item as one more filter.
@@ -60,7 +61,7 @@ impl Store {
         items: &[String],
         filter: &Filter,
         page: Page,
-    ) -> Result<Vec<(Vec<StoredResult>, bool)>> {
+    ) -> Result<Vec<Arc<(Vec<StoredResult>, bool)>>> {
         let asked = self.inner.sorted_out(items).await?;
         let few = with(filter, asked.few.iter().map(|item| (*item).clone()).collect());
         let limit = usize::try_from(page.limit).unwrap_or(0);
@@ -83,8 +84,14 @@ impl Store {
             let alone = self.results(&with(filter, vec![item.clone()]), page).await?;
             found.insert(term::fact(ITEM, item), alone);
         }
-        Ok(items.iter().map(|item| found.get(&term::fact(ITEM, item)).cloned().unwrap_or_default()).collect())
+        Ok(each(items, found))
     }
+}
+
+/// What was found of each item, in the order in which they were asked for, however often each was.
+fn each<T: Default>(items: &[String], found: HashMap<Uuid, T>) -> Vec<Arc<T>> {
+    let found: HashMap<Uuid, Arc<T>> = found.into_iter().map(|(term, rows)| (term, Arc::new(rows))).collect();
+    items.iter().map(|item| found.get(&term::fact(ITEM, item)).cloned().unwrap_or_default()).collect()
 }
 
 /// A filter with the items as one more condition, which stands last.

@@ -2,7 +2,9 @@
 
 use axum::http::Method;
 use db::sqlx::{Connection as _, Executor as _, PgConnection};
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 
 use crate::server::{Answer, Server, asking};
 
@@ -11,6 +13,7 @@ crate::on_both_engines!(
     an_export_has_the_filters_of_the_listings,
     testcases_and_groups_are_exported_in_the_order_in_which_they_were_made,
     what_an_export_cannot_do_is_said,
+    a_group_that_goes_meanwhile_ends_no_export,
 );
 
 fn lines(answer: &Answer) -> Vec<Value> {
@@ -109,6 +112,21 @@ async fn testcases_and_groups_are_exported_in_the_order_in_which_they_were_made(
     assert_eq!(groups[1], json!({"uuid": "a/b", "description": "d", "ref_url": null}));
     assert_eq!(lines(&server.get("/export/groups?_after=u9&limit=2").await), groups[13..15]);
     assert_eq!(lines(&server.get("/export/groups?description=d").await).len(), 3);
+}
+
+async fn a_group_that_goes_meanwhile_ends_no_export(server: Server) {
+    for n in 0..MANY {
+        server.post("/groups", json!({"uuid": format!("u{n}")})).await;
+    }
+    let answer = server.router.clone().oneshot(asking(Method::GET, "/api/v2.0/export/groups")).await.unwrap();
+    let mut pieces = answer.into_body().into_data_stream();
+    let mut text = pieces.next().await.unwrap().unwrap().to_vec();
+    assert!(text.split(|byte| *byte == b'\n').count() < usize::try_from(MANY).unwrap(), "it is read in pieces");
+    server.execute("DELETE FROM groups WHERE id <= 400").await;
+    while let Some(piece) = pieces.next().await {
+        text.extend(piece.unwrap());
+    }
+    assert!(String::from_utf8(text).unwrap().contains("\"u449\""), "what is there is still read to its end");
 }
 
 async fn what_an_export_cannot_do_is_said(server: Server) {

@@ -113,6 +113,16 @@ async fn what_is_asked_wrongly(server: Server) {
         (json!({"items": ["x"], "outcome": "GOOD"}), "outcome"),
         (json!({"items": ["x"], "since": "yesterday"}), "since"),
         (json!({"items": ["x"], "limit": 1001}), "limit"),
+        (json!({"items": vec!["x"; 200], "limit": 501}), "limit"),
+        (json!({"items": ["x"], "_distinct_on": vec!["k"; 101]}), "_distinct_on"),
+        (json!({"items": ["x"], "k:like": vec!["a*"; 401]}), "like"),
+        (json!({"items": ["x"], "k:like": vec!["a*"; 201], "l:like": vec!["a*"; 201]}), "like"),
+        (json!({"items": ["x"], "testcases:like": vec!["a*"; 401]}), "testcases:like"),
+        (json!({"items": ["x"], "testcases:like": "\\?".repeat(17_000)}), "testcases:like"),
+        (
+            Value::from_iter((0..101).map(|n| (format!("k{n}"), json!("v"))).chain([("items".into(), json!(["x"]))])),
+            "data",
+        ),
     ] {
         let answer = server.post("/batch/results", body.clone()).await;
         assert_eq!(answer.status, 400, "{body}");
@@ -120,5 +130,10 @@ async fn what_is_asked_wrongly(server: Server) {
     }
     for path in ["/batch/latest", "/batch/results"] {
         assert_eq!(server.get(path).await.status, 404);
+        assert_eq!(server.post(path, json!({"items": ["x".repeat(1 << 20)]})).await.status, 413);
     }
+    // As much as there may be is answered.
+    let most = json!({"items": vec!["x"; 100], "limit": 1000, "_distinct_on": vec!["k"; 100], "k:like": vec!["a*"; 400],
+                      "testcases:like": vec!["a*"; 400]});
+    assert_eq!(server.post("/batch/results", most).await.status, 200);
 }

@@ -16,7 +16,16 @@ async fn ask(server: &Server, method: &str, path: &str, known: &str) -> Answer {
 async fn what_is_unchanged_is_not_sent_again(server: Server) {
     let id = server.add(json!({"outcome": "PASSED", "testcase": "t", "groups": ["g"], "data": {"item": "x"}})).await;
     let one = format!("/results/{}", id["id"]);
-    for path in ["/results", &one, "/results/latest?item=x", "/groups/g", "/groups", "/testcases/t", "/testcases"] {
+    for path in [
+        "/results",
+        &one,
+        "/results/latest?item=x",
+        "/groups/g",
+        "/groups",
+        "/testcases/t",
+        "/testcases",
+        "/openapi.json",
+    ] {
         let first = server.get(path).await;
         let tag = first.headers["etag"].to_str().unwrap();
         assert!(tag.starts_with('"') && tag.ends_with('"'), "{tag}");
@@ -28,6 +37,14 @@ async fn what_is_unchanged_is_not_sent_again(server: Server) {
         let head = ask(&server, "HEAD", path, "\"other\"").await;
         assert_eq!((head.status.as_u16(), head.headers["etag"].to_str().unwrap()), (200, tag), "{path}");
         assert_eq!(ask(&server, "HEAD", path, tag).await.status, 304, "{path}");
+    }
+    for path in ["/api/v3/permissions", "/api/v3/openapi.json", "/api/v3/schemas/brew-builds"] {
+        let get = |known: &str| {
+            let request = Request::get(path).header("host", "h").header("if-none-match", known);
+            server.send(request.body(Body::empty()).unwrap())
+        };
+        let tag = get("\"other\"").await.headers["etag"].to_str().unwrap().to_owned();
+        assert_eq!(get(&tag).await.status, 304, "{path}");
     }
 }
 
