@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use model::lease::Receipt;
-use model::{End, Finding, JobId, JobState, Time};
+use model::{End, Finding, JobId, Time};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -200,7 +200,10 @@ impl Moves {
         let stopped = taken.cancel.is_some() && !taken.requeue;
         if let (Some(successor), true) = (taken.successor, stopped) {
             // Whatever it found out while it was being stopped: nobody wants to know that any more.
-            return self.superseded(taken, successor, "a newer job of its key came while it ran");
+            return self.ended.push(EndedRow {
+                reason: "a newer job of its key came while it ran".into(),
+                ..EndedRow::superseded(taken.job, taken.attempt + 1, successor)
+            });
         }
         let mut ends = taken.earlier.clone();
         ends.push(end);
@@ -220,25 +223,13 @@ impl Moves {
             now,
         });
         match (next, taken.successor) {
-            (Next::Again { .. } | Next::Unsettled { .. }, Some(successor)) => {
-                self.superseded(taken, successor, "a newer job of its key came before it could be tried again");
+            (Next::Again { .. }, Some(successor)) => {
+                self.ended.push(EndedRow::superseded(taken.job, taken.attempt + 1, successor));
             }
             (next @ (Next::Again { .. } | Next::Unsettled { .. } | Next::Ended { .. }), _) => {
                 self.follow(taken, next, now)
             }
         }
-    }
-
-    fn superseded(&mut self, taken: &Taken, successor: i64, reason: &str) {
-        self.ended.push(EndedRow {
-            job: taken.job,
-            state: JobState::Superseded,
-            reason: reason.into(),
-            outcome: None,
-            attempts: taken.attempt,
-            successor: Some(successor),
-            keyed: true,
-        });
     }
 
     fn follow(&mut self, taken: &Taken, next: Next, now: Time) {

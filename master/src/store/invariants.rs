@@ -123,7 +123,7 @@ const CHECKS: &[(&str, &str)] = &[
     ),
     (
         "jobs are to run although a newer one of their key has come",
-        "SELECT count(*) FROM (SELECT job FROM waiting UNION ALL SELECT job FROM queued) s
+        "SELECT count(*) FROM (SELECT job FROM waiting WHERE NOT unsettled UNION ALL SELECT job FROM queued) s
          JOIN jobs j ON j.seq = s.job
          JOIN jobs n ON n.seq = (SELECT r.seq FROM jobs r WHERE r.scope = j.scope
              ORDER BY r.ordered_at DESC, r.recorded_at DESC, r.seq DESC LIMIT 1)

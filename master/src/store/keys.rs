@@ -198,11 +198,10 @@ pub(super) async fn settle_all(work: &mut Work) -> Result<()> {
 /// other.
 pub(super) async fn lock_those_of(work: &mut Work, jobs: &[i64]) -> Result<()> {
     let Tx::Pg(tx) = &mut work.tx else { return Ok(()) };
-    let keys: Vec<(i32, String)> =
-        sqlx::query_as("SELECT DISTINCT step, key FROM keys WHERE job = ANY ($1) AND step > 0")
-            .bind(jobs)
-            .fetch_all(&mut **tx)
-            .await?;
+    let keys: Vec<(i32, String)> = sqlx::query_as("SELECT DISTINCT step, key FROM keys WHERE job = ANY ($1)")
+        .bind(jobs)
+        .fetch_all(&mut **tx)
+        .await?;
     lock(work, keys.iter().map(|(step, key)| (*step, key.as_str()))).await
 }
 

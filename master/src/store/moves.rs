@@ -82,17 +82,36 @@ pub(super) struct OutboxRow {
 impl EndedRow {
     /// The end of a job whose time had passed before this attempt could begin.
     pub(super) fn expired(job: i64, attempt: i32) -> EndedRow {
-        let what = if attempt > 1 { "be tried again" } else { "run" };
+        let reason = format!("its time had passed before {}", coming(attempt));
         EndedRow {
             job,
             state: JobState::Expired,
-            reason: format!("its time had passed before it could {what}"),
+            reason,
             outcome: None,
             attempts: attempt - 1,
             successor: None,
             keyed: true,
         }
     }
+
+    /// The end of a job that a newer one took the place of before this attempt could begin.
+    pub(super) fn superseded(job: i64, attempt: i32, successor: i64) -> EndedRow {
+        let reason = format!("a newer job of its key came before {}", coming(attempt));
+        EndedRow {
+            job,
+            state: JobState::Superseded,
+            reason,
+            outcome: None,
+            attempts: attempt - 1,
+            successor: Some(successor),
+            keyed: true,
+        }
+    }
+}
+
+/// What does not come to pass: "it could be tried again"
+fn coming(attempt: i32) -> &'static str {
+    if attempt > 1 { "it could be tried again" } else { "it could run" }
 }
 
 impl Moves {

@@ -9,12 +9,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{JobId, JobState, Policy, Span, Supersede, Time};
+use model::{JobId, Policy, Span, Supersede, Time};
 use serde_json::json;
 use uuid::Uuid;
 
 use super::moves::{EndedRow, Moves};
-use super::tx::{Tx, Work};
+use super::tx::{Tx, Work, on_tx};
 use super::{Result, keys};
 
 /// A wait for quiet that begins anew with each newer job is over after so many times its length.
@@ -79,7 +79,8 @@ struct Rival {
     search: Option<Uuid>,
     policy: String,
     rank: i64,
-    /// Whether it has not ended.
+    /// Whether it is still to run, or runs. One that waits for a person is left to that person: what its last attempt began
+    /// may not be over, so it keeps its keys, and keeps idle away.
     live: bool,
     quiet_since: Option<i64>,
 }
@@ -96,6 +97,10 @@ impl Rival {
         let named = self.event.is_some() || self.event_id.is_some();
         named && self.event == other.event && self.event_id == other.event_id
     }
+
+    fn makes_way_for(&self, newest: &Rival) -> bool {
+        self.age() < newest.age() && !self.is_of_the_same_event(newest)
+    }
 }
 
 /// One that a newer job takes the place of.
@@ -107,8 +112,20 @@ struct Outdated<'r> {
 /// Which of the live jobs of one scope are not wanted any more.
 fn outdated(rivals: &[Rival]) -> Vec<Outdated<'_>> {
     let Some(newest) = rivals.iter().max_by_key(|rival| rival.age()) else { return Vec::new() };
-    let older = |rival: &&Rival| rival.age() < newest.age() && !rival.is_of_the_same_event(newest);
-    rivals.iter().filter(|rival| rival.live).filter(older).map(|rival| Outdated { rival, by: newest }).collect()
+    let older = rivals.iter().filter(|rival| rival.live && rival.makes_way_for(newest));
+    older.map(|rival| Outdated { rival, by: newest }).collect()
+}
+
+/// The newer job that a job makes way for, where there is one. Its keys are locked.
+pub(super) async fn successor(work: &mut Work, job: i64) -> Result<Option<i64>> {
+    let scope: Option<String> = on_tx!(&mut work.tx, |conn| {
+        sqlx::query_scalar("SELECT scope FROM jobs WHERE seq = $1").bind(job).fetch_one(conn).await?
+    });
+    let Some(scope) = scope else { return Ok(None) };
+    let rivals = rivals(work, &[&scope]).await?;
+    let newest = rivals.iter().max_by_key(|rival| rival.age());
+    let this = rivals.iter().find(|rival| rival.job == job);
+    Ok(this.zip(newest).filter(|(this, newest)| this.makes_way_for(newest)).map(|(_, newest)| newest.job))
 }
 
 /// What became of one scope.
@@ -156,7 +173,8 @@ async fn rivals(work: &mut Work, scopes: &[&str]) -> Result<Vec<Rival>> {
         ($scopes:literal) => {
             concat!(
                 "SELECT j.scope, j.seq AS job, j.id, j.ordered_at, j.recorded_at, j.event, j.event_id, j.search,
-                        j.supersede_policy AS policy, j.rank, k.job IS NOT NULL AS live, w.quiet_since
+                        j.supersede_policy AS policy, j.rank,
+                        k.job IS NOT NULL AND NOT COALESCE(w.unsettled, FALSE) AS live, w.quiet_since
                  FROM jobs j LEFT JOIN keys k ON k.job = j.seq AND k.step = 0 LEFT JOIN waiting w ON w.job = j.seq
                  WHERE j.seq IN (
                      SELECT h.job FROM keys h WHERE h.step = 0 AND h.key IN (SELECT s.value FROM ",
@@ -213,7 +231,7 @@ async fn end(work: &mut Work, all: &[Outdated<'_>], fresh: &BTreeSet<i64>) -> Re
             }
         }
     }
-    // What is left has ended by itself.
+    // What is left has ended by itself, or waits for a person by now.
     if !moves.ended.is_empty() {
         moves.write(work).await?;
     }
@@ -223,15 +241,7 @@ async fn end(work: &mut Work, all: &[Outdated<'_>], fresh: &BTreeSet<i64>) -> Re
 impl Outdated<'_> {
     /// `attempt` is the one that does not come.
     fn end(&self, attempt: i32) -> EndedRow {
-        EndedRow {
-            job: self.rival.job,
-            state: JobState::Superseded,
-            reason: "a newer job of its key came before it ran".into(),
-            outcome: None,
-            attempts: attempt - 1,
-            successor: Some(self.by.job),
-            keyed: true,
-        }
+        EndedRow::superseded(self.rival.job, attempt, self.by.job)
     }
 
     fn stops(&self) -> bool {
@@ -290,7 +300,7 @@ async fn unqueue(work: &mut Work, jobs: &[i64]) -> Result<Vec<(i64, i32)>> {
     match &mut work.tx {
         Tx::Pg(tx) => {
             for sql in [
-                "DELETE FROM waiting WHERE job = ANY ($1) RETURNING job, attempt",
+                "DELETE FROM waiting WHERE job = ANY ($1) AND NOT unsettled RETURNING job, attempt",
                 "DELETE FROM queued WHERE job = ANY ($1) RETURNING job, attempt",
             ] {
                 rows.extend(sqlx::query_as::<_, (i64, i32)>(sql).bind(jobs).fetch_all(&mut **tx).await?);
@@ -299,7 +309,7 @@ async fn unqueue(work: &mut Work, jobs: &[i64]) -> Result<Vec<(i64, i32)>> {
         Tx::Lite(tx) => {
             let jobs = json!(jobs).to_string();
             for sql in [
-                "DELETE FROM waiting WHERE job IN (SELECT value FROM json_each($1)) RETURNING job, attempt",
+                "DELETE FROM waiting WHERE job IN (SELECT value FROM json_each($1)) AND NOT unsettled RETURNING job, attempt",
                 "DELETE FROM queued WHERE job IN (SELECT value FROM json_each($1)) RETURNING job, attempt",
             ] {
                 rows.extend(sqlx::query_as::<_, (i64, i32)>(sql).bind(&jobs).fetch_all(&mut **tx).await?);

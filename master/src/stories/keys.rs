@@ -52,7 +52,7 @@ async fn a_job_that_is_not_wanted_any_more_says_what_is() {
     let newer = house.keyed("b", &columns, "foo,cancel-previous,2026-01-01T00:00:10Z,").await;
     let older = house.keyed("a", &columns, "foo,cancel-previous,2026-01-01T00:00:09Z,").await;
     let why = house.why(older).await;
-    let says = format!(": a newer job of its key came before it ran; {newer} takes its place");
+    let says = format!(": a newer job of its key came before it could run; {newer} takes its place");
     assert!(why.why.starts_with("superseded at ") && why.why.ends_with(&says), "{}", why.why);
     assert_eq!(why.facts["successor"], newer.to_string());
 

@@ -257,25 +257,59 @@ stories! {
         assert_eq!(states(&bed, &[before, job]).await, [JobState::Cancelled, JobState::Queued]);
     }
 
-    async fn what_a_newer_job_has_come_for_waits_for_no_person(bed: Bed) {
+    async fn what_waits_for_a_person_is_left_to_that_person_when_a_newer_job_comes(bed: Bed) {
+        use JobState::{Finished, Queued, Superseded, Waiting};
+        let latest = |n: u32| {
+            let mut admitted = limited(keyed(bed.admitted(n), "foo", Policy::KeepLatestQueued), "", 1);
+            admitted.ordered_at = Time(i64::from(n) * 1_000_000);
+            admitted
+        };
+        let w = worker("w1");
+        let cut_off = async || {
+            bed.store.advance(Span::seconds(61));
+            bed.store.expire(&never).await.unwrap();
+        };
+        // The newer one comes while it runs: what it began may not be over, and it keeps its other key.
+        let first = make(&bed.store, [latest(1)]).await[0];
+        bed.claim(&w, 1).await;
+        let second = make(&bed.store, [latest(2)]).await[0];
+        cut_off().await;
+        assert_eq!(states(&bed, &[first, second]).await, [Waiting, Waiting]);
+        assert_eq!(bed.store.unsettled().await.unwrap(), Some((1, first)));
+        // The next one comes while it waits for the person already.
+        let third = make(&bed.store, [latest(3)]).await[0];
+        assert_eq!(states(&bed, &[first, second, third]).await, [Waiting, Superseded, Waiting]);
+        // Nobody wants another attempt of it by now.
+        let requeued = bed.act(Deed::Settle(Settlement::Requeue), &[first]).await;
+        assert_eq!(told(&requeued), [(Did::Done, "superseded: a newer job of its key has come meanwhile")]);
+        assert_eq!(states(&bed, &[first, third]).await, [Superseded, Queued]);
+        let place = bed.store.job(first).await.unwrap().unwrap().place;
+        let Place::Ended { reason, successor, .. } = place else { panic!("{place:?}") };
+        assert_eq!(reason, "a newer job of its key came before it could be tried again");
+        assert_eq!(successor, Some(third));
+        // What it has found out counts all the same.
+        bed.claim(&w, 1).await;
+        cut_off().await;
+        let fourth = make(&bed.store, [latest(4)]).await[0];
+        bed.act(Deed::Settle(Settlement::Ended(Outcome::Passed)), &[third]).await;
+        assert_eq!(states(&bed, &[third, fourth]).await, [Finished, Queued]);
+    }
+
+    async fn one_that_is_to_be_tried_again_makes_way_for_a_newer_job_and_says_so(bed: Bed) {
         let latest = |n: u32| {
             let mut admitted = keyed(bed.admitted(n), "foo", Policy::KeepLatestQueued);
             admitted.ordered_at = Time(i64::from(n) * 1_000_000);
             admitted
         };
+        let w = worker("w1");
         let first = make(&bed.store, [latest(1)]).await[0];
-        bed.claim(&worker("w1"), 1).await;
-        let second = make(&bed.store, [latest(2)]).await[0];
-        bed.store.advance(Span::seconds(61));
-        bed.store.expire(&never).await.unwrap();
-        assert_eq!(states(&bed, &[first, second]).await, [JobState::Superseded, JobState::Queued]);
-        // One that waits for a person already makes way as well.
-        assert_eq!(bed.claim(&worker("w1"), 1).await[0].job, second);
-        bed.store.advance(Span::seconds(61));
-        bed.store.expire(&never).await.unwrap();
-        assert_eq!(bed.store.unsettled().await.unwrap(), Some((1, second)));
-        let third = make(&bed.store, [latest(3)]).await[0];
-        assert_eq!(states(&bed, &[second, third]).await, [JobState::Superseded, JobState::Queued]);
+        let granted = bed.claim(&w, 1).await.pop().unwrap();
+        bed.finish(&w, report(&granted, End::Exited { code: 75 })).await;
+        make(&bed.store, [latest(2)]).await;
+        let place = bed.store.job(first).await.unwrap().unwrap().place;
+        let Place::Ended { reason, .. } = place else { panic!("{place:?}") };
+        assert_eq!(reason, "a newer job of its key came before it could be tried again");
+        bed.sound().await;
     }
 
     async fn idle_waits_for_what_waits_for_a_person(bed: Bed) {

@@ -13,6 +13,7 @@ use crate::store::mirrors::SOURCE;
 use crate::store::moves::{EndedRow, Moves, OutboxRow, QueuedRow};
 use crate::store::number::count;
 use crate::store::submit::PRIORITY_STEP;
+use crate::store::supersede::successor;
 use crate::store::text::clean;
 use crate::store::tx::{Work, on_tx};
 use crate::store::types::{Deed, Ending, Next, Order};
@@ -310,6 +311,11 @@ async fn settle(
     let job = head.seq;
     match settlement {
         Settlement::Requeue => {
+            if let Some(successor) = successor(work, job).await? {
+                moves.ended.push(EndedRow::superseded(job, attempt, successor));
+                let note = "superseded: a newer job of its key has come meanwhile";
+                return Ok(Some(Step::done(note, before, json!({"state": JobState::Superseded}))));
+            }
             moves.queued.push(QueuedRow { job, attempt, needs: head.needs, rank, expires_at: None });
             Ok(Some(Step::done("queued for another attempt", before, json!({"state": JobState::Queued}))))
         }
