@@ -38,7 +38,7 @@ pub(super) async fn line_up(work: &mut Work, rate: u32, reason: &str) -> Result<
             let held = sqlx::query(
                 "INSERT INTO waiting (job, attempt, until_at, reason, expires_at, rank)
                  SELECT job, attempt, $1 + (n - $2) * $3, $4, expires_at, $1 + (n - $2) * $3 + $5 + worth
-                 FROM (SELECT q.job, q.attempt, q.expires_at, -j.priority * $6 AS worth,
+                 FROM (SELECT q.job, q.attempt, q.expires_at, -CAST(j.priority AS BIGINT) * $6 AS worth,
                               row_number() OVER (ORDER BY j.rank, q.job) AS n
                        FROM queued q JOIN jobs j ON j.seq = q.job) line
                  WHERE n > $2",

@@ -90,6 +90,22 @@ stories! {
         bed.sound().await;
     }
 
+    async fn a_backlog_is_let_go_whatever_the_priorities_in_it(bed: Bed) {
+        bed.become_idle().await;
+        for (n, priority) in [(1, i32::MIN), (2, i32::MAX)] {
+            let mut admitted = bed.admitted(n);
+            admitted.job.priority = priority;
+            bed.store.submit(&[fit(admitted)]).await.unwrap();
+        }
+        let (_, release) = bed.store.resume(&act("resume"), RATE).await.unwrap();
+        assert_eq!(release.held, 1);
+        assert_eq!(bed.given("w").await, ["2"]);
+        bed.store.advance(Span::minutes(1));
+        assert_eq!(bed.store.promote().await.unwrap(), 1);
+        assert_eq!(bed.given("w").await, ["1"]);
+        bed.sound().await;
+    }
+
     async fn a_backlog_does_not_starve_for_ever(bed: Bed) {
         bed.become_idle().await;
         bed.store.submit(&bed.candidates(1..5)).await.unwrap();
