@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::http::StatusCode;
-use model::deed::{Acted, JobsAct, Verb};
+use model::deed::{Acted, ActedJob, JobsAct, Verb};
+use model::intake::JobAnswer;
 use model::{JobId, JobState};
 use net::Problem;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
 use crate::api::{ApiError, JobQuery};
 use crate::app::App;
@@ -67,6 +69,18 @@ pub async fn act(app: &App, verb: Verb, asked: &JobsAct, actor: &str, key: Optio
         tracing::info!(actor, %verb, reason, jobs = acted.done, "a person changed the course of jobs");
     }
     Ok(acted)
+}
+
+/// Orders one job anew: the job that was made, or why there is none. `key` names the request, also where it asks for other
+/// jobs as well.
+pub async fn again(app: &App, job: JobId, reason: &str, actor: &str, key: Option<&str>) -> Result<JobAnswer, ApiError> {
+    let asked = JobsAct { reason: reason.to_owned(), jobs: vec![job], ..JobsAct::default() };
+    let key = key.map(|key| Uuid::new_v5(&job.0, key.as_bytes()).to_string());
+    match act(app, Verb::Rerun, &asked, actor, key.as_deref()).await?.jobs.pop() {
+        Some(ActedJob { new_job: Some(job), .. }) => Ok(JobAnswer::Submitted { job }),
+        Some(left) => Ok(JobAnswer::Refused { reason: left.note }),
+        None => Err(Problem::internal().into()),
+    }
 }
 
 fn answer(obeyed: Obeyed) -> Result<Acted, ApiError> {
@@ -188,7 +202,7 @@ async fn fresh_of(app: &App, jobs: &[JobId]) -> Result<BTreeMap<JobId, Fresh>, A
 
 /// A job's task as it is configured now, and its repository as it is now. None where there is none any more, or it does
 /// not fit the job any more: then the version runs that ran before.
-pub async fn fresh(app: &App, current: &Current, job: JobId) -> Result<Option<Fresh>, ApiError> {
+async fn fresh(app: &App, current: &Current, job: JobId) -> Result<Option<Fresh>, ApiError> {
     let Some(parts) = app.store.job(job).await? else { return Ok(None) };
     let summary = &parts.summary;
     let Some(version) = current.tasks.get(&summary.task) else { return Ok(None) };

@@ -169,11 +169,5 @@ pub async fn rerun(
 ) -> ApiResult<axum::Json<JobAnswer>> {
     given(&body.reason)?;
     let job = detail::named(&app, &job).await?;
-    let request = super::acts::key(&headers).map_or_else(|| net::clock::uuid().to_string(), str::to_owned);
-    let (current, _) = app.current().await?;
-    let fresh = acts::fresh(&app, &current, job).await?;
-    let act = act(&caller, "rerun", format!("job {job}"), &body.reason, Value::Null);
-    let answer = app.store.rerun(job, &format!("{request}/{job}"), fresh, &act).await?;
-    app.mirrors.look_for_jobs();
-    answer.map(axum::Json).ok_or_else(|| Problem::not_found(format!("there is no job {job}")).into())
+    Ok(axum::Json(acts::again(&app, job, &body.reason, &caller.name, super::acts::key(&headers)).await?))
 }

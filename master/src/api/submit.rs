@@ -2,6 +2,8 @@
 
 mod sheet;
 
+use std::collections::HashMap;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -9,10 +11,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::post;
 use model::intake::JobAnswer;
 use model::joblog::{Row, RowAnswer, RowVerdict, Submitted};
-use model::{JobId, Time};
+use model::{JobId, JobState, Time};
 use net::{Caller, Problem};
 use serde::Deserialize;
-use serde_json::Value;
 use tokio::sync::mpsc;
 use utoipa::IntoParams;
 
@@ -22,7 +23,7 @@ use crate::acts;
 use crate::app::App;
 use crate::judge::{Origin, judge};
 use crate::mirrors::Pins;
-use crate::store::{Act, Candidate};
+use crate::store::Candidate;
 use crate::tasks::Current;
 use sheet::{Line, WAITING, feed, parse, pieces};
 
@@ -54,7 +55,7 @@ pub async fn submit(
     let request = super::acts::key(&headers).map_or_else(|| net::clock::uuid().to_string(), str::to_owned);
     let (current, generation) = app.current().await?;
     let now = app.store.now().await?;
-    let desk = Desk {
+    let mut desk = Desk {
         app: &app,
         caller: &caller,
         current: &current,
@@ -63,6 +64,7 @@ pub async fn submit(
         now,
         how,
         request,
+        anew: HashMap::new(),
     };
     let (pieces, reader) = pieces();
     let (chunks, mut parsed) = mpsc::channel(WAITING);
@@ -99,10 +101,12 @@ struct Desk<'a> {
     now: Time,
     how: How,
     request: String,
+    /// What was run again by it: the new jobs by the old ones.
+    anew: HashMap<JobId, JobId>,
 }
 
 impl Desk<'_> {
-    async fn answer(&self, lines: Vec<Line>) -> ApiResult<Vec<RowAnswer>> {
+    async fn answer(&mut self, lines: Vec<Line>) -> ApiResult<Vec<RowAnswer>> {
         let mut verdicts: Vec<(u64, Option<RowVerdict>)> = Vec::with_capacity(lines.len());
         let mut candidates = Vec::with_capacity(lines.len());
         for Line { line, row } in lines {
@@ -133,7 +137,7 @@ impl Desk<'_> {
         judge(row.job, origin, self.current, &self.pins, self.now, self.app.settings.key_horizon)
     }
 
-    async fn settle(&self, candidates: Vec<Candidate>) -> ApiResult<Vec<JobAnswer>> {
+    async fn settle(&mut self, candidates: Vec<Candidate>) -> ApiResult<Vec<JobAnswer>> {
         if self.how.dry_run {
             let mut answers = Vec::with_capacity(candidates.len());
             for candidate in &candidates {
@@ -169,17 +173,16 @@ impl Desk<'_> {
         })
     }
 
-    async fn again(&self, job: JobId) -> ApiResult<JobAnswer> {
-        let act = Act {
-            actor: self.caller.name.clone(),
-            action: "rerun",
-            object: format!("job {job}"),
-            reason: "submitted again with rerun".into(),
-            before: Value::Null,
-            after: Value::Null,
-        };
-        let fresh = acts::fresh(self.app, self.current, job).await?;
-        let answer = self.app.store.rerun(job, &format!("{}/{job}", self.request), fresh, &act).await?;
-        answer.ok_or_else(|| Problem::internal().into())
+    /// A job that is named by several rows is run again once.
+    async fn again(&mut self, job: JobId) -> ApiResult<JobAnswer> {
+        if let Some(new) = self.anew.get(&job) {
+            return Ok(JobAnswer::Exists { job: *new, state: JobState::Queued });
+        }
+        let reason = "submitted again with rerun";
+        let answer = acts::again(self.app, job, reason, &self.caller.name, Some(&self.request)).await?;
+        if let JobAnswer::Submitted { job: new } = answer {
+            self.anew.insert(job, new);
+        }
+        Ok(answer)
     }
 }

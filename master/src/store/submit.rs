@@ -16,7 +16,7 @@ use super::number::{int, small};
 use super::supersede::{New, place};
 use super::text::{clean, event_name, fits};
 use super::tx::{Tx, Work, retrying};
-use super::types::{Act, Admitted, Candidate, Fresh, JobParts, JobPin};
+use super::types::{Admitted, Candidate, Fresh, JobParts, JobPin};
 use super::{Result, Store, messages};
 
 /// How much earlier a job runs for each step of its priority.
@@ -84,22 +84,11 @@ impl Store {
         }
         Ok(answers)
     }
-
-    /// A new job that asks for the same again; the same `request` again gives the same job. `fresh` is the task as it
-    /// is configured now: without it the old version runs, at the old commit. It takes its turn like any other, but a
-    /// person's wish supersedes nothing, and is not superseded. None: there is no such job.
-    pub async fn rerun(&self, job: JobId, request: &str, fresh: Option<Fresh>, act: &Act) -> Result<Option<JobAnswer>> {
-        let Some(old) = self.job(job).await? else { return Ok(None) };
-        let candidate = again(old, request, fresh);
-        let answer = self.submit(std::slice::from_ref(&candidate)).await?.pop();
-        if matches!(answer, Some(JobAnswer::Submitted { .. })) {
-            self.note(act).await?;
-        }
-        Ok(answer)
-    }
 }
 
-/// A job that asks for the same as `old`; the same `request` gives the same job.
+/// A job that asks for the same as `old`; the same `request` gives the same job. `fresh` is the task as it is configured
+/// now: without it the old version runs, at the old commit. It takes its turn like any other, but a person's wish supersedes
+/// nothing, and is not superseded.
 pub(super) fn again(old: JobParts, request: &str, fresh: Option<Fresh>) -> Candidate {
     let s = old.summary;
     let searches = s.is_search();

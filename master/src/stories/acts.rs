@@ -130,6 +130,28 @@ async fn a_lost_answer_is_given_again_and_a_job_is_ordered_anew_once() {
 }
 
 #[tokio::test]
+async fn no_job_is_ordered_anew_that_the_audit_does_not_know_of() {
+    let house = House::new().await;
+    let job = house.submit("noop", "foo").await;
+    house.run_one(&worker("w1", &[])).await;
+    let rerun = async || house.act_as("k1", &format!("{job}/rerun"), &json!({"reason": "again"})).await;
+    let rename = async |sql: &'static str| {
+        db::on_write!(house.app().store.db(), |pool| {
+            sqlx::query(sql).execute(pool).await.unwrap();
+        });
+    };
+    rename("ALTER TABLE audit RENAME TO mislaid").await;
+    assert!(rerun().await.status.is_server_error());
+    rename("ALTER TABLE mislaid RENAME TO audit").await;
+    assert_eq!(house.status().await.jobs.queued, 0);
+
+    let made: Value = rerun().await.json();
+    assert_eq!((house.status().await.jobs.queued, &rerun().await.json::<Value>()), (1, &made));
+    let audit: Value = house.get("/api/v1/audit").await.json();
+    assert_eq!((audit["items"].as_array().unwrap().len(), &audit["items"][0]["after"]["job"]), (1, &made["job"]));
+}
+
+#[tokio::test]
 async fn a_job_that_is_never_tried_again_waits_for_a_person_who_settles_it() {
     let house = House::new().await;
     let (job, second) = (house.lost("foo").await, house.lost("bar").await);

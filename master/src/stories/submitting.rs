@@ -63,6 +63,20 @@ async fn a_rerun_is_a_new_job_where_the_old_one_has_ended() {
     assert_ne!(job["rows"][0]["job"], Value::from(ended.to_string()));
     send().await;
     assert_eq!(house.status().await.jobs.queued, 2, "the same request makes one job");
+    let audit: Value = house.get("/api/v1/audit").await.json();
+    let acts: Vec<_> = audit["items"].as_array().unwrap().iter().map(|act| (&act["action"], &act["actor"])).collect();
+    assert_eq!(acts, [(&Value::from("rerun"), &Value::from("the-submitter"))]);
+}
+
+#[tokio::test]
+async fn a_job_that_several_rows_name_is_run_again_once() {
+    let house = House::new().await;
+    house.submit("noop", "foo").await;
+    house.run_one(&worker("w1", &[])).await;
+    let log = "item,item_type,task,arch\nfoo,koji_build,noop,\nfoo,koji_build,noop,\n";
+    let reply = house.csv("/api/v1/jobs?rerun=true", log).await;
+    assert_eq!(words(&reply), list(&[(2, "submitted"), (3, "exists")]));
+    assert_eq!(house.status().await.jobs.queued, 1);
 }
 
 #[tokio::test]

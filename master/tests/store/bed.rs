@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use master::store::{
-    Act, Admitted, Batch, Candidate, ClaimRequest, Deed, Ending, Granted, Next, Obeyed, Order, Publication, ReportIn,
-    Request, Store,
+    Act, Admitted, Batch, Candidate, ClaimRequest, Deed, Ending, Fresh, Granted, Next, Obeyed, Order, Publication,
+    ReportIn, Request, Store,
 };
 use model::deed::{Acted, ActedJob};
 use model::intake::{JobAnswer, TriggerCounts};
@@ -147,6 +147,13 @@ impl Bed {
         self.act(Deed::Cancel, jobs).await
     }
 
+    /// Orders a job anew, with its task as it is now where that is given.
+    pub async fn rerun(&self, job: JobId, request: &str, fresh: Option<Fresh>) -> JobId {
+        let fresh = fresh.map(|fresh| (job, fresh)).into_iter().collect();
+        let obeyed = act_with(&self.store, Deed::Rerun, &[job], &request_named(request), false, &fresh).await;
+        acted(obeyed).jobs[0].new_job.unwrap()
+    }
+
     pub async fn state(&self, job: JobId) -> JobState {
         self.store.job(job).await.unwrap().unwrap().summary.state
     }
@@ -157,6 +164,17 @@ pub fn request_named(key: &str) -> Request {
 }
 
 pub async fn act_on(store: &Store, deed: Deed, jobs: &[JobId], request: &Request, dry_run: bool) -> Obeyed {
+    act_with(store, deed, jobs, request, dry_run, &BTreeMap::new()).await
+}
+
+async fn act_with(
+    store: &Store,
+    deed: Deed,
+    jobs: &[JobId],
+    request: &Request,
+    dry_run: bool,
+    fresh: &BTreeMap<JobId, Fresh>,
+) -> Obeyed {
     let order = Order {
         deed,
         jobs,
@@ -165,7 +183,7 @@ pub async fn act_on(store: &Store, deed: Deed, jobs: &[JobId], request: &Request
         dry_run,
         request,
         next: None,
-        fresh: &BTreeMap::new(),
+        fresh,
         settled: &|ending, outcome, note| {
             let key = Uuid::new_v5(&ending.job.0, b"result");
             let results = vec![Publication { key, body: json!({"item": ending.item, "outcome": outcome}) }];

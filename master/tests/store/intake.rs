@@ -1,10 +1,10 @@
 //! Events, jobs, and the cursor.
 
-use master::store::{Candidate, Intake};
+use master::store::{Candidate, Deed, Intake, Obeyed};
 use model::intake::JobAnswer;
 use model::{JobState, Time};
 
-use crate::bed::{act, batch, event, fit, passed, worker};
+use crate::bed::{act, act_on, batch, event, fit, passed, request_named, worker};
 use crate::stories;
 
 stories! {
@@ -176,18 +176,16 @@ stories! {
         let w = worker("w1");
         let granted = bed.run(1, &w).await;
         bed.finish(&w, passed(&granted)).await;
-        let rerun = async |request: &str| {
-            bed.store.rerun(granted.job, request, None, &act("job.rerun")).await.unwrap().unwrap()
-        };
-        let JobAnswer::Submitted { job } = rerun("r1").await else { panic!() };
-        assert!(matches!(rerun("r1").await, JobAnswer::Exists { job: same, .. } if same == job));
-        assert!(matches!(rerun("r2").await, JobAnswer::Submitted { job: other } if other != job));
+        let job = bed.rerun(granted.job, "r1", None).await;
+        assert_eq!(bed.rerun(granted.job, "r1", None).await, job);
+        assert_ne!(bed.rerun(granted.job, "r2", None).await, job);
         let parts = bed.store.job(job).await.unwrap().unwrap();
         assert_eq!(parts.rerun_of, Some(granted.job));
         assert_eq!(parts.params["n"], 1);
         assert_eq!(bed.store.audit(None, 10).await.unwrap().0.len(), 2);
         let unknown = model::JobId::of("x", "x", "x", "x", "x");
-        assert_eq!(bed.store.rerun(unknown, "r1", None, &act("job.rerun")).await.unwrap(), None);
+        let refused = act_on(&bed.store, Deed::Rerun, &[unknown], &request_named("r3"), false).await;
+        assert_eq!(refused, Obeyed::Unknown(unknown));
         bed.sound().await;
     }
 

@@ -207,14 +207,11 @@ stories! {
         let jobs = make(&bed.store, (0..2).map(|n| limited(serial(bed.admitted(n), "foo"), "x", 1))).await;
         let granted = bed.claim(&w, 9).await.pop().unwrap();
         bed.finish(&w, passed(&granted)).await;
-        let Some(JobAnswer::Submitted { job }) = bed.store.rerun(jobs[0], "again", None, &act("job.rerun")).await.unwrap()
-        else { panic!("it is made") };
+        let job = bed.rerun(jobs[0], "again", None).await;
         assert_eq!(behind(&bed, job).await, (Some(jobs[1]), 0));
         // As its task is now, where that is known: without a limit.
         let fresh = Fresh { task_version: bed.task, needs: Vec::new(), source: None, limit: None, searches: false };
-        let Some(JobAnswer::Submitted { job }) =
-            bed.store.rerun(jobs[0], "anew", Some(fresh), &act("job.rerun")).await.unwrap()
-        else { panic!("it is made") };
+        let job = bed.rerun(jobs[0], "anew", Some(fresh)).await;
         let parts = bed.store.job(job).await.unwrap().unwrap();
         assert_eq!((parts.supersede.unwrap().policy, parts.limit), (Policy::Serial, None));
         assert_eq!(behind(&bed, job).await, (Some(jobs[1]), 1));

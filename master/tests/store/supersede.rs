@@ -6,7 +6,7 @@ use model::lease::{Hold, Receipt};
 use model::{End, Finding, JobId, JobState, Outcome, Policy, Span, Time};
 
 use crate::bed::{
-    Bed, SITE, TERM, act, batch, claim, decide, event, fit, keyed, limited, make, passed, quiet, report, states, worker,
+    Bed, SITE, TERM, batch, claim, decide, event, fit, keyed, limited, make, passed, quiet, report, states, worker,
 };
 use crate::stories;
 
@@ -239,8 +239,7 @@ stories! {
         let granted = bed.claim(&w, 9).await.pop().unwrap();
         bed.finish(&w, passed(&granted)).await;
         let second = make(&bed.store, [latest(&bed, 1, 20)]).await[0];
-        let Some(JobAnswer::Submitted { job }) = bed.store.rerun(first, "again", None, &act("job.rerun")).await.unwrap()
-        else { panic!("it is made") };
+        let job = bed.rerun(first, "again", None).await;
         let third = make(&bed.store, [cancelling(&bed, 2, 30)]).await[0];
         assert_eq!(states(&bed, &[first, second, job, third]).await, [Finished, Superseded, Queued, Queued]);
     }
