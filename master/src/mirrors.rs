@@ -7,6 +7,7 @@
 mod discover;
 mod fetch;
 mod heard;
+mod look;
 mod pinning;
 mod serve;
 mod set;
@@ -25,6 +26,7 @@ use tokio::time::Instant;
 use crate::settings;
 use crate::store::{Candidate, JobPin, Result, Store};
 
+use look::Looks;
 pub use pinning::{Pins, pin_waiting};
 pub use serve::routes;
 pub use set::Set;
@@ -54,6 +56,7 @@ pub struct Mirrors {
     topics: Vec<Pattern>,
     /// Rings when something is asked for.
     bell: Notify,
+    looks: Looks,
     fetching: Arc<Semaphore>,
     answering: Arc<Semaphore>,
 }
@@ -83,6 +86,7 @@ impl Mirrors {
             tried: Mutex::default(),
             topics: heard::topics(&settings.topics),
             bell: Notify::new(),
+            looks: Looks::default(),
             fetching: Arc::new(Semaphore::new(AT_ONCE)),
             answering: Arc::new(Semaphore::new(ANSWERS)),
         }
@@ -148,7 +152,7 @@ impl Mirrors {
         std::mem::take(&mut self.asked.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn repository(&self, url: &str) -> PathBuf {
+    pub fn repository(&self, url: &str) -> PathBuf {
         self.folder.join(format!("{}.git", mirror_name(url)))
     }
 

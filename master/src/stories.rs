@@ -13,6 +13,7 @@ mod pairs;
 mod publishing;
 mod reading;
 mod roles;
+mod sources;
 mod submitting;
 mod telling;
 mod vitals;

@@ -64,7 +64,7 @@ impl fmt::Display for Commit {
 }
 
 /// Which commit a job runs, and the branch or tag that named it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pin {
     pub reference: String,
     pub commit: Commit,

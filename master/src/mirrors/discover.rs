@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use db::in_time;
 use model::source::Pin;
 use model::{JobState, NewJob};
 use rules::{MOST_FOLDERS, Subject, Task, Wanted};
@@ -25,7 +26,7 @@ pub async fn search(app: &App, task: &Task, row: &Unpinned, wanted: &Wanted, pin
         }
     };
     // It may have been cancelled since.
-    let (Some(discover), Some(parts)) = (task.searches(&row.params), app.store.job(row.job).await?) else {
+    let (Some(discover), Some(parts)) = (task.searches(&row.params), in_time(app.store.job(row.job)).await?) else {
         return Ok(Some(0));
     };
     let folders = discover.folders(files.iter().map(String::as_str));

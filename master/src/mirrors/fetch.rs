@@ -85,9 +85,10 @@ fn text(e: Error) -> String {
     e.to_string()
 }
 
-/// Whether a commit is in a repository with all that belongs to it.
-pub async fn has(git: &Git, repository: &Path, commit: &Commit) -> bool {
-    repository.join("HEAD").exists() && look_through(git, repository, &[commit], &[]).await.is_ok()
+/// Whether a commit is in a repository with all that belongs to it. `shown` was looked through when it was fetched, and
+/// is not again.
+pub async fn has(git: &Git, repository: &Path, commit: &Commit, shown: &Heads) -> bool {
+    repository.join("HEAD").exists() && look_through(git, repository, &[commit], &commits(shown)).await.is_ok()
 }
 
 /// A git that was killed leaves its locks, and none works here now.
@@ -278,11 +279,25 @@ mod tests {
         ];
         assert_eq!(notes, told);
         bed.run("mirror.git", &["gc", "--quiet", "--prune=now"]);
-        assert!(has(&bed.git, &bed.mirror(), &two).await, "a job may name it");
+        assert!(has(&bed.git, &bed.mirror(), &two, &bed.shown).await, "a job may name it");
         bed.commit("three");
         bed.fetch_at(91).await.unwrap();
         bed.run("mirror.git", &["gc", "--quiet", "--prune=now"]);
-        assert!(!has(&bed.git, &bed.mirror(), &two).await, "its time is over");
+        assert!(!has(&bed.git, &bed.mirror(), &two, &bed.shown).await, "its time is over");
+    }
+
+    #[tokio::test]
+    async fn what_the_branches_have_proven_is_not_looked_through_for_every_job() {
+        let mut bed = Bed::new();
+        let one: Commit = bed.run("work", &["rev-parse", "HEAD"]).parse().unwrap();
+        bed.commit("two");
+        bed.fetch().await.unwrap();
+        let blob = bed.run("work", &["rev-parse", &format!("{one}:file")]);
+        fs::remove_file(bed.mirror().join("objects").join(&blob[..2]).join(&blob[2..])).unwrap();
+        assert!(has(&bed.git, &bed.mirror(), &one, &bed.shown).await);
+        assert!(!has(&bed.git, &bed.mirror(), &one, &Heads::default()).await, "who looks would miss it");
+        let other = "1".repeat(40).parse().unwrap();
+        assert!(!has(&bed.git, &bed.mirror(), &other, &bed.shown).await);
     }
 
     #[tokio::test]

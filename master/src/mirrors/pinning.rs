@@ -1,6 +1,6 @@
 //! Giving a job the commit that it runs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -9,12 +9,11 @@ use model::source::Pin;
 use rules::{Repo, Subject, Task, Wanted};
 use tokio::time::Instant;
 
-use super::discover::search;
-use super::fetch::has;
+use super::look::{Jobs, look_into};
 use super::set::Found;
 use super::{Mirrors, Set};
 use crate::app::App;
-use crate::store::{JobPin, Result};
+use crate::store::{JobPin, Result, Unpinned};
 
 /// How many waiting jobs are looked at in one go.
 const SLICE: u32 = 500;
@@ -66,11 +65,14 @@ impl Mirrors {
         }
     }
 
-    async fn has(&self, wanted: &Wanted, pin: Pin) -> Option<Pin> {
-        has(&self.git, &self.repository(&wanted.git), &pin.commit).await.then_some(pin)
+    /// Fetches those of these repositories that were not fetched for a job just now.
+    pub fn fetch_for_jobs(&self, urls: BTreeSet<String>) {
+        let urls = self.not_tried(urls);
+        if !urls.is_empty() {
+            self.look_at(urls);
+        }
     }
 
-    /// Those of these repositories that were not fetched for a job just now.
     fn not_tried(&self, urls: BTreeSet<String>) -> BTreeSet<String> {
         let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
@@ -79,53 +81,66 @@ impl Mirrors {
     }
 }
 
-/// Gives their commits to the jobs that wait for one, and queues them; what is missing for the others is fetched.
-pub async fn pin_waiting(app: &App) -> Result<usize> {
-    let mirrors = &app.mirrors;
-    let pins_now = mirrors.pins(app.store.now().await?);
-    let (mut after, mut pinned, mut missing) = (0, 0, BTreeSet::new());
-    loop {
-        let rows = app.store.unpinned(after, SLICE).await?;
-        let Some(last) = rows.last() else { break };
-        after = last.seq;
-        let (mut pins, mut searches) = (Vec::new(), Vec::new());
-        for row in &rows {
-            let Some(task) = app.tasks.version(row.task_version).await? else { continue };
-            let subject = Subject {
-                job: row.job,
-                item: &row.item,
-                item_type: &row.item_type,
-                arch: &row.arch,
-                params: &row.params,
-            };
-            // It rendered when the job was asked for.
-            let (Some(repo), Ok(Some(wanted))) = (task.repo(), task.wanted(subject)) else { continue };
-            let pin = match pins_now.find(repo, &wanted) {
-                Found::Pin(pin) => Some(pin),
-                Found::Commit(commit) => mirrors.has(&wanted, Pin { reference: commit.to_string(), commit }).await,
-                Found::No(_) => None,
-            };
-            match pin {
-                Some(pin) if task.searches(&row.params).is_some() => searches.push((row, task, wanted, pin)),
-                Some(pin) => pins.push((row.seq, pin)),
-                None => drop(missing.insert(wanted.git)),
+/// A job that waits for its commit, and what the mirrors say to what it wants.
+pub struct Waiting {
+    pub row: Unpinned,
+    pub task: Arc<Task>,
+    pub wanted: Wanted,
+    pub found: Found,
+}
+
+impl Waiting {
+    pub fn is_search(&self) -> bool {
+        self.task.searches(&self.row.params).is_some()
+    }
+}
+
+/// The next of those that wait, behind number `after`, which moves on; `None` behind the last of them.
+async fn slice(app: &App, pins: &Pins, after: &mut i64) -> Result<Option<Vec<Waiting>>> {
+    let rows = app.store.unpinned(*after, SLICE).await?;
+    let Some(last) = rows.last() else { return Ok(None) };
+    *after = last.seq;
+    let mut slice = Vec::new();
+    for row in rows {
+        let Some(task) = app.tasks.version(row.task_version).await? else { continue };
+        let subject =
+            Subject { job: row.job, item: &row.item, item_type: &row.item_type, arch: &row.arch, params: &row.params };
+        // It rendered when the job was asked for.
+        let (Some(repo), Ok(Some(wanted))) = (task.repo(), task.wanted(subject)) else { continue };
+        let found = pins.find(repo, &wanted);
+        slice.push(Waiting { row, task, wanted, found });
+    }
+    Ok(Some(slice))
+}
+
+/// Gives their commits to the jobs that wait for a branch or tag, and queues them; what is missing for the others is
+/// fetched. It waits for no git: what only a repository itself can tell is looked for aside.
+pub async fn pin_waiting(app: &App) -> Result<()> {
+    let pins_now = app.mirrors.pins(app.store.now().await?);
+    let mut after = 0;
+    while let Some(waiting) = slice(app, &pins_now, &mut after).await? {
+        let (mut pins, mut missing, mut looks) = (Vec::new(), BTreeSet::new(), BTreeMap::new());
+        for job in waiting {
+            match job.found {
+                Found::Pin(pin) if !job.is_search() => pins.push((job.row.seq, pin)),
+                Found::Pin(_) | Found::Commit(_) => {
+                    looks.entry(job.wanted.git.clone()).or_insert_with(Jobs::new).insert(job.row.seq, job);
+                }
+                Found::No(_) => drop(missing.insert(job.wanted.git)),
             }
         }
-        if !pins.is_empty() {
-            app.store.pin(&pins).await?;
-            app.store.promote().await?;
-            pinned += pins.len();
-        }
-        for (row, task, wanted, pin) in searches {
-            match search(app, &task, row, &wanted, &pin).await? {
-                Some(made) => pinned += made,
-                None => drop(missing.insert(wanted.git)),
-            }
-        }
+        pin(app, &pins).await?;
+        app.mirrors.fetch_for_jobs(missing);
+        looks.into_iter().for_each(|(url, jobs)| look_into(app, url, jobs));
     }
-    let missing = mirrors.not_tried(missing);
-    if !missing.is_empty() {
-        mirrors.look_at(missing);
+    Ok(())
+}
+
+/// Gives jobs their commits, and queues them.
+pub async fn pin(app: &App, pins: &[(i64, Pin)]) -> Result<()> {
+    if pins.is_empty() {
+        return Ok(());
     }
-    Ok(pinned)
+    app.store.pin(pins).await?;
+    app.store.promote().await.map(drop)
 }

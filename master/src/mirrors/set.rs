@@ -15,7 +15,7 @@ pub struct Set {
 }
 
 /// What a mirror says to what a job wants.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Found {
     Pin(Pin),
     /// A whole commit was named, which only the repository itself can tell of.

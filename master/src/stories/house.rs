@@ -72,10 +72,15 @@ impl House {
     }
 
     pub async fn with(change: impl FnOnce(&mut Settings)) -> House {
+        House::of(CONFIGURATION, change).await
+    }
+
+    /// With these tasks and rules.
+    pub async fn of(configuration: &str, change: impl FnOnce(&mut Settings)) -> House {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = Settings { data: dir.path().into(), ..Settings::default() };
         change(&mut settings);
-        let configuration = Arc::new(sample::configuration(CONFIGURATION));
+        let configuration = Arc::new(sample::configuration(configuration));
         let live = watch::Sender::new(Live { configuration, generation: 1 });
         let grant = |role: Role| {
             let grant = Grant { name: format!("the-{role}"), role, expires: None };

@@ -1,0 +1,106 @@
+//! Jobs that wait for a commit of a repository, while another repository is slow or away.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use model::{JobId, JobState, Span};
+use tempfile::TempDir;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::house::House;
+
+/// Repositories that tasks come from.
+struct Upstream(TempDir);
+
+impl Upstream {
+    fn new() -> Upstream {
+        Upstream(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn url(&self, name: &str) -> String {
+        format!("file://{}", self.path(name).display())
+    }
+
+    fn git(&self, name: &str, arguments: &[&str]) -> String {
+        let mut git = Command::new("git");
+        git.arg("-C").arg(self.path(name)).args(["-c", "user.name=A", "-c", "user.email=a@example.org"]);
+        let ran = git.args(arguments).output().unwrap();
+        assert!(ran.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8(ran.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Commits to `main`, in a repository that is made where there is none; the commit.
+    fn commit(&self, name: &str, text: &str) -> String {
+        if !self.path(name).exists() {
+            fs::create_dir(self.path(name)).unwrap();
+            self.git(name, &["init", "-q", "-b", "main"]);
+        }
+        fs::write(self.path(name).join("file"), text).unwrap();
+        self.git(name, &["add", "."]);
+        self.git(name, &["commit", "-q", "-m", text]);
+        self.git(name, &["rev-parse", "HEAD"])
+    }
+
+    /// A task for each of these repositories, whose item is the ref that it wants.
+    async fn house(&self, names: &[&str]) -> House {
+        let task = |name: &&str| {
+            format!("  {name}: {{ run: ['true'], source: {{ git: '{}', ref: '{{{{ item }}}}' }} }}\n", self.url(name))
+        };
+        let tasks = names.iter().map(task).collect::<String>();
+        House::of(&format!("tasks:\n{tasks}rules: []\n"), |settings| {
+            settings.mirrors.protocols = vec!["file".into()];
+            settings.mirrors.interval = Span::minutes(60);
+        })
+        .await
+    }
+}
+
+/// Whoever opens it waits for somebody who writes.
+fn hang_whoever_reads(file: &Path) {
+    fs::remove_file(file).unwrap();
+    assert!(Command::new("mkfifo").arg(file).status().unwrap().success());
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !holds().await {
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn state(house: &House, job: JobId) -> JobState {
+    house.job(job).await.job.state
+}
+
+#[tokio::test]
+async fn a_repository_that_git_hangs_over_holds_up_only_its_own_jobs() {
+    let upstream = Upstream::new();
+    let old = upstream.commit("large", "one");
+    upstream.commit("large", "two");
+    let small = upstream.commit("small", "one");
+    let house = upstream.house(&["large", "small"]).await;
+    let stop = CancellationToken::new();
+    let duties = tokio::spawn(house.master.duties(stop.clone()));
+    until("both to be fetched", async || house.app().mirrors.set().all().count() == 2).await;
+    let mirror = house.app().mirrors.repository(&upstream.url("large"));
+    hang_whoever_reads(&mirror.join("objects").join(&old[..2]).join(&old[2..]));
+
+    let waits = house.submit("large", &old).await;
+    let by_commit = house.submit("small", &small).await;
+    let by_name = house.submit("small", "later").await;
+    until("the commit to be found", async || state(&house, by_commit).await == JobState::Queued).await;
+    upstream.git("small", &["branch", "later"]);
+    house.app().mirrors.look_at([upstream.url("small")]);
+    until("the branch to be found", async || state(&house, by_name).await == JobState::Queued).await;
+    assert_eq!(state(&house, waits).await, JobState::Waiting);
+    stop.cancel();
+    tokio::time::timeout(Duration::from_secs(60), duties).await.expect("nobody waits for that git").unwrap();
+}
