@@ -244,12 +244,13 @@ async fn outbox(app: App, holder: String, stop: CancellationToken) {
             }
         })
         .await;
-        let did = voice.heard(did);
-        let goes_on = if did.is_none_or(|summary| summary.unavailable) {
-            pause(backoff.step(), None, &stop).await
-        } else {
-            backoff.reset();
-            pause(SECOND, Some(&mut wake), &stop).await && pause(GATHER, None, &stop).await
+        let goes_on = match voice.heard(did) {
+            Some(summary) if !summary.unavailable => {
+                backoff.reset();
+                let again = summary.more && !stop.is_cancelled();
+                again || pause(SECOND, Some(&mut wake), &stop).await && pause(GATHER, None, &stop).await
+            }
+            Some(_) | None => pause(backoff.step(), None, &stop).await,
         };
         if !goes_on {
             return held.leave(&app).await;
@@ -284,8 +285,7 @@ async fn messages(app: App, holder: String, stop: CancellationToken) {
             publisher.tick(&app).await
         })
         .await;
-        let did = voice.heard(did);
-        let goes_on = match did {
+        let goes_on = match voice.heard(did) {
             Some(summary) if !summary.unavailable => {
                 backoff.reset();
                 let again = summary.more && !stop.is_cancelled();

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use model::{Span, Time};
 use net::{Client, ClientError, Secret};
@@ -17,6 +18,10 @@ use crate::store::{self, Due};
 
 /// Results that are sent at once.
 const BATCH: u32 = 200;
+
+/// How long the store may take over one request. A tick that finds it hanging makes two at most, and has to tell of that
+/// before it is given up itself ([`db::in_time`]).
+const WITHIN: Duration = Duration::from_secs(10);
 
 const BATCH_PATH: &str = "api/v2.0/batch";
 const RESULT_PATH: &str = "api/v2.0/results";
@@ -50,15 +55,23 @@ pub struct Summary {
     pub refused: usize,
     /// Whether the store could not be reached: the rest waits.
     pub unavailable: bool,
+    /// Whether there may be more that is due.
+    pub more: bool,
 }
 
 /// The way to the results store.
-#[derive(Default)]
 pub struct Courier {
     client: Option<Client>,
     /// Whether it has turned out to be a store without batches.
     foreign: bool,
     pace: Pace,
+    within: Duration,
+}
+
+impl Default for Courier {
+    fn default() -> Courier {
+        Courier { client: None, foreign: false, pace: Pace::default(), within: WITHIN }
+    }
 }
 
 /// How much is sent at once. Less where the same head is not taken again and again: its batch may take the store longer
@@ -79,6 +92,12 @@ impl Default for Pace {
 impl Pace {
     fn went_on(&mut self) {
         *self = Pace { limit: (self.limit * 2).min(BATCH), stuck: None };
+    }
+
+    /// So many at once are too many.
+    fn halve(&mut self, results: usize) {
+        let results = u32::try_from(results).unwrap_or(BATCH);
+        *self = Pace { limit: (results / 2).max(1), stuck: None };
     }
 
     /// How often this head was not taken, once it has failed by itself too.
@@ -112,47 +131,60 @@ struct Settled {
     refused: Vec<(Due, String)>,
 }
 
+impl Settled {
+    fn len(&self) -> usize {
+        self.delivered.len() + self.refused.len()
+    }
+}
+
 impl Courier {
-    /// Delivers everything that is due.
+    /// A courier that waits for so long for an answer.
+    #[cfg(test)]
+    pub fn within(within: Duration) -> Courier {
+        Courier { within, ..Courier::default() }
+    }
+
+    /// Delivers what is due, up to a batch of it, and keeps what became of that: a long backlog is no reason to be away
+    /// for long. At a store without batches that is one result, since to send it again would double it.
     pub async fn tick(&mut self, app: &App) -> store::Result<Summary> {
         let mut summary = Summary::default();
         let Some(results) = &app.settings.results else { return Ok(summary) };
-        loop {
-            let due = app.store.publications_due(self.pace.limit).await?;
-            let Some(head) = due.first().cloned() else {
-                app.outbox.set(|trouble| trouble.unavailable = None);
-                return Ok(summary);
-            };
-            let full = due.len() == self.pace.limit as usize;
-            let mut settled = Settled::default();
-            let sent = self.send(results, due, &mut settled).await;
-            summary.delivered += settled.delivered.len();
-            summary.refused += settled.refused.len();
-            self.settle(app, settled).await?;
-            if let Err(why) = sent {
-                if let Some(times) = self.pace.failed(head.seq)
-                    && self.pass_over(app, results, head, times, &why).await?
-                {
-                    summary.delivered += 1;
-                    summary.refused += 1;
-                    continue;
-                }
-                let now = app.store.now().await?;
-                app.outbox.set(|trouble| {
-                    let since = trouble.unavailable.take().map_or(now, |(_, since)| since);
-                    trouble.unavailable = Some((why, since));
-                });
-                // It may be another store, or have another token, when it is back.
-                *self = Courier { pace: std::mem::take(&mut self.pace), ..Courier::default() };
-                summary.unavailable = true;
-                return Ok(summary);
-            }
-            self.pace.went_on();
+        let limit = if self.foreign { 1 } else { self.pace.limit };
+        let due = app.store.publications_due(limit).await?;
+        let Some(head) = due.first().cloned() else {
             app.outbox.set(|trouble| trouble.unavailable = None);
-            if !full {
-                return Ok(summary);
+            return Ok(summary);
+        };
+        let (asked, full) = (due.len(), due.len() == limit as usize);
+        let mut settled = Settled::default();
+        let sent = self.send(results, due, &mut settled).await;
+        summary.delivered = settled.delivered.len();
+        summary.refused = settled.refused.len();
+        summary.more = full || settled.len() < asked;
+        self.settle(app, settled).await?;
+        let Err(why) = sent else {
+            if summary.delivered + summary.refused > 0 {
+                self.pace.went_on();
             }
+            app.outbox.set(|trouble| trouble.unavailable = None);
+            return Ok(summary);
+        };
+        if let Some(times) = self.pace.failed(head.seq)
+            && self.pass_over(app, results, head, times, &why).await?
+        {
+            summary.delivered += 1;
+            summary.refused += 1;
+            return Ok(summary);
         }
+        let now = app.store.now().await?;
+        app.outbox.set(|trouble| {
+            let since = trouble.unavailable.take().map_or(now, |(_, since)| since);
+            trouble.unavailable = Some((why, since));
+        });
+        // It may be another store, or have another token, when it is back.
+        (self.client, self.foreign) = (None, false);
+        summary.unavailable = true;
+        Ok(summary)
     }
 
     /// Postpones a result that fails by itself, where another goes through: then it is not the store that is away. Each
@@ -219,35 +251,33 @@ impl Courier {
         Ok(())
     }
 
-    /// Sends `due`; an error says why the rest could not be sent.
+    /// Sends `due` in one request; an error says why it could not be sent. What has turned out to be too much for one, or
+    /// for this kind of store, is not settled, and is to be sent again in smaller parts.
     async fn send(&mut self, results: &Results, due: Vec<Due>, settled: &mut Settled) -> Result<(), String> {
         let client = self.client(results)?;
-        let mut parts = vec![due];
-        while let Some(part) = parts.pop() {
-            if self.foreign {
-                for due in part {
-                    single(&client, due, settled).await?;
-                }
-                continue;
+        if self.foreign {
+            for due in due {
+                single(&client, due, self.within, settled).await?;
             }
-            match batch(&client, &part).await {
-                Ok(answers) => {
-                    for (due, answer) in part.into_iter().zip(answers) {
-                        match answer.error {
-                            None => settled.delivered.push(due.seq),
-                            Some(error) => settled.refused.push((due, reason(&error))),
-                        }
+            return Ok(());
+        }
+        match batch(&client, &due, self.within).await {
+            Ok(answers) => {
+                for (due, answer) in due.into_iter().zip(answers) {
+                    match answer.error {
+                        None => settled.delivered.push(due.seq),
+                        Some(error) => settled.refused.push((due, reason(&error))),
                     }
                 }
-                Err(ClientError::Unavailable(why)) => return Err(why),
-                Err(ClientError::Refused { status: 401 | 403, detail }) => return Err(not_let_in(&detail)),
-                Err(ClientError::Refused { status: 404 | 405, .. }) => {
-                    self.foreign = true;
-                    parts.push(part);
-                }
-                Err(ClientError::Refused { status, detail }) => {
-                    refused_whole(part, status, &detail, &mut parts, settled)
-                }
+            }
+            Err(ClientError::Unavailable(why)) => return Err(why),
+            Err(ClientError::Refused { status: 401 | 403, detail }) => return Err(not_let_in(&detail)),
+            Err(ClientError::Refused { status: 404 | 405, .. }) => self.foreign = true,
+            // A refusal of a whole batch is one of some result in it, or of its size: halves find out which.
+            Err(ClientError::Refused { .. }) if due.len() > 1 => self.pace.halve(due.len()),
+            Err(ClientError::Refused { status, detail }) => {
+                let said = format!("{status}: {detail}");
+                settled.refused.extend(due.into_iter().map(|due| (due, said.clone())));
             }
         }
         Ok(())
@@ -267,9 +297,9 @@ impl Courier {
     }
 }
 
-async fn batch(client: &Client, part: &[Due]) -> Result<Vec<Answer>, ClientError> {
+async fn batch(client: &Client, part: &[Due], within: Duration) -> Result<Vec<Answer>, ClientError> {
     let results: Vec<&Value> = part.iter().map(|due| &due.publication.body).collect();
-    let Answers { answers } = client.post(BATCH_PATH, &json!({ "results": results })).await?;
+    let Answers { answers } = client.post_within(BATCH_PATH, &json!({ "results": results }), within).await?;
     if answers.len() != part.len() {
         let (got, want) = (answers.len(), part.len());
         return Err(ClientError::Unavailable(format!("the results store answered {got} of {want} results")));
@@ -277,27 +307,16 @@ async fn batch(client: &Client, part: &[Due]) -> Result<Vec<Answer>, ClientError
     Ok(answers)
 }
 
-/// A refusal of a whole batch is one of some result in it, or of its size: halves find out which.
-fn refused_whole(mut part: Vec<Due>, status: u16, detail: &str, parts: &mut Vec<Vec<Due>>, settled: &mut Settled) {
-    if part.len() > 1 {
-        let rest = part.split_off(part.len() / 2);
-        parts.extend([rest, part]);
-        return;
-    }
-    let said = format!("{status}: {detail}");
-    settled.refused.extend(part.into_iter().map(|due| (due, said.clone())));
-}
-
 /// One result to a store without batches, which knows neither our keys nor the outcome ERROR.
-async fn single(client: &Client, due: Due, settled: &mut Settled) -> Result<(), String> {
+async fn single(client: &Client, due: Due, within: Duration, settled: &mut Settled) -> Result<(), String> {
     let mut body = due.publication.body.clone();
     if let Some(body) = body.as_object_mut() {
         body.remove("idempotency_key");
     }
-    let mut answer = client.post::<_, Value>(RESULT_PATH, &body).await;
+    let mut answer = client.post_within::<_, Value>(RESULT_PATH, &body, within).await;
     if body["outcome"] == "ERROR" && matches!(answer, Err(ClientError::Refused { status: 400, .. })) {
         body["outcome"] = "NEEDS_INSPECTION".into();
-        answer = client.post::<_, Value>(RESULT_PATH, &body).await;
+        answer = client.post_within::<_, Value>(RESULT_PATH, &body, within).await;
     }
     match answer {
         Ok(_) => settled.delivered.push(due.seq),

@@ -1,6 +1,7 @@
 //! Results reach the results store: each once, whatever the store says, and whichever store it is.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -9,6 +10,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use model::Span;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::house::{House, exited, worker};
@@ -27,6 +29,12 @@ struct Shelf {
     foreign: bool,
     /// An outcome that it does not know.
     unknown: Arc<Mutex<Option<&'static str>>>,
+    /// The most results that it takes at once.
+    most: Option<usize>,
+    /// It answers no more once it has so many results.
+    hangs_at: Option<usize>,
+    /// Rings when somebody waits in vain for an answer.
+    hangs: Arc<Notify>,
 }
 
 impl Shelf {
@@ -43,7 +51,19 @@ impl Shelf {
         (url, stop)
     }
 
+    async fn answer_or_hang(&self) {
+        let has = self.taken.lock().unwrap().len();
+        if self.hangs_at.is_some_and(|at| has >= at) {
+            self.hangs.notify_one();
+            std::future::pending().await
+        }
+    }
+
     async fn batch(State(shelf): State<Shelf>, Json(body): Json<Value>) -> Response {
+        shelf.answer_or_hang().await;
+        if shelf.most.is_some_and(|most| body["results"].as_array().unwrap().len() > most) {
+            return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+        }
         if *shelf.down.lock().unwrap() {
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         }
@@ -68,6 +88,7 @@ impl Shelf {
     }
 
     async fn one(State(shelf): State<Shelf>, Json(body): Json<Value>) -> Response {
+        shelf.answer_or_hang().await;
         if body["outcome"] == "ERROR" {
             return (StatusCode::BAD_REQUEST, "outcome is not one of these").into_response();
         }
@@ -79,6 +100,25 @@ impl Shelf {
 async fn house(shelf: &Shelf) -> (House, CancellationToken) {
     let (url, stop) = shelf.serve().await;
     (House::with(|settings| settings.results = Some(Results { url, token_file: None })).await, stop)
+}
+
+/// Delivers all that is due; how many.
+async fn deliver(courier: &mut Courier, house: &House) -> usize {
+    let mut delivered = 0;
+    loop {
+        let did = courier.tick(house.app()).await.unwrap();
+        delivered += did.delivered;
+        if did.unavailable || !did.more {
+            return delivered;
+        }
+    }
+}
+
+/// So many jobs that are announced.
+async fn announced(house: &House, jobs: usize) {
+    let rows: String = (0..jobs).map(|n| format!("item-{n},koji_build,gated,\n")).collect();
+    house.csv("/api/v1/jobs", &format!("item,item_type,task,arch\n{rows}")).await;
+    assert_eq!(house.status().await.outbox, jobs as u64);
 }
 
 #[tokio::test]
@@ -93,7 +133,7 @@ async fn what_the_store_refuses_is_kept_and_shown_and_the_rest_goes_through() {
     shelf.refuses.lock().unwrap().push("bad".into());
     let mut courier = Courier::default();
     let summary = courier.tick(house.app()).await.unwrap();
-    assert_eq!(summary, Summary { delivered: 1, refused: 1, unavailable: false });
+    assert_eq!(summary, Summary { delivered: 1, refused: 1, ..Summary::default() });
     let status = house.status().await;
     assert_eq!(status.outbox, 1);
     assert_eq!(status.stopped_by[0].reason.as_deref(), Some("no such item"));
@@ -149,7 +189,7 @@ async fn a_result_over_which_the_store_stumbles_does_not_hold_up_the_others() {
     assert!(tries == 1 && error.starts_with("it fails while others are taken: "), "{tries} {error}");
     *shelf.stumbles.lock().unwrap() = None;
     house.advance(Span::minutes(3));
-    assert_eq!(courier.tick(house.app()).await.unwrap(), Summary { delivered: 1, refused: 0, unavailable: false });
+    assert_eq!(courier.tick(house.app()).await.unwrap(), Summary { delivered: 1, ..Summary::default() });
 }
 
 #[tokio::test]
@@ -162,11 +202,50 @@ async fn a_store_without_batches_gets_one_result_at_a_time_in_words_it_knows() {
     house.submit("noop", "bar").await;
     let leases = house.claim(&w1, 1, "0s").await;
     house.finish(&w1, &leases[0].token, exited(0), json!([])).await;
-    assert_eq!(Courier::default().tick(house.app()).await.unwrap().delivered, 2);
+    assert_eq!(deliver(&mut Courier::default(), &house).await, 2);
     let taken = shelf.taken.lock().unwrap();
     assert_eq!(taken[0]["outcome"], "PASSED");
     assert_eq!(taken[1]["outcome"], "NEEDS_INSPECTION", "a foreign store does not know ERROR");
     assert!(taken.iter().all(|result| result.get("idempotency_key").is_none()));
+}
+
+#[tokio::test]
+async fn what_a_store_without_batches_took_before_it_hung_is_not_sent_again() {
+    let shelf = Shelf { foreign: true, hangs_at: Some(3), ..Shelf::default() };
+    let (house, _stop) = house(&shelf).await;
+    announced(&house, 10).await;
+    let mut courier = Courier::default();
+    tokio::select! {
+        delivered = deliver(&mut courier, &house) => panic!("{delivered} were delivered"),
+        () = shelf.hangs.notified() => {}
+    }
+    assert_eq!((house.status().await.outbox, shelf.taken.lock().unwrap().len()), (7, 3));
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_is_told_of() {
+    let shelf = Shelf { hangs_at: Some(0), ..Shelf::default() };
+    let (house, _stop) = house(&shelf).await;
+    announced(&house, 3).await;
+    assert!(Courier::within(Duration::from_millis(200)).tick(house.app()).await.unwrap().unavailable);
+    let told = house.status().await.stopped_by;
+    let wait = "3 results wait: the results store does not take them";
+    assert!(told.iter().any(|stop| stop.what == wait), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_backlog_is_delivered_in_as_large_parts_as_the_store_takes() {
+    let shelf = Shelf { most: Some(60), ..Shelf::default() };
+    let (house, _stop) = house(&shelf).await;
+    announced(&house, 201).await;
+    let mut courier = Courier::default();
+    assert_eq!(courier.tick(house.app()).await.unwrap(), Summary { more: true, ..Summary::default() });
+    assert_eq!(courier.tick(house.app()).await.unwrap(), Summary { more: true, ..Summary::default() });
+    let fifty = Summary { delivered: 50, more: true, ..Summary::default() };
+    assert_eq!(courier.tick(house.app()).await.unwrap(), fifty, "one batch, and its end is kept");
+    assert_eq!(house.status().await.outbox, 151);
+    assert_eq!(deliver(&mut courier, &house).await, 151);
+    assert_eq!((house.status().await.outbox, shelf.taken.lock().unwrap().len()), (0, 201));
 }
 
 /// The outcomes that the store has, in their order: `item OUTCOME`.
