@@ -336,6 +336,9 @@ async fn run(
         tracing::warn!(job.id = %id.job, attempt = id.attempt, "cannot remove the record of a process group: {e}");
         true
     });
+    if by_guardian {
+        cell.contest();
+    }
     let ran = begun.elapsed();
     let ending = ending.map_err(|e| format!("the process could not be watched: {e}"))?;
     let Ending::Itself(status) = ending else { return Ok((ending, ran)) };

@@ -16,6 +16,7 @@ use std::fs;
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -64,6 +65,8 @@ pub struct Cell {
     means: Arc<Means>,
     slot: Slot,
     pub cage: Cage,
+    /// Whether another has begun to end what is in it, and may not be through. Set when that is found out.
+    contested: AtomicBool,
     /// What a program that starts the job's says of that.
     account: Option<Account>,
     /// The program to start, which may be one that starts the job's.
@@ -132,6 +135,7 @@ impl Means {
             means: self.clone(),
             slot: self.free.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default(),
             cage: Cage::default(),
+            contested: AtomicBool::new(false),
             account: None,
             argv: task.run.clone(),
             enforced: BTreeMap::new(),
@@ -329,6 +333,11 @@ impl Cell {
         self.slot.group.as_ref().is_none_or(Group::is_empty)
     }
 
+    /// Says that another ends what is in it: nothing else may be put there.
+    pub fn contest(&self) {
+        self.contested.store(true, Ordering::Relaxed);
+    }
+
     /// Ends all that is left of the job.
     pub fn end(&self) -> io::Result<()> {
         self.slot.group.as_ref().map_or(Ok(()), Group::end)
@@ -353,7 +362,11 @@ impl Drop for Cell {
         slot.spaces = slot.spaces.take().filter(Namespaces::are_empty);
         if let Some(mut group) = slot.group.take() {
             let begun = Instant::now();
-            match group.end().and_then(|()| group.renew()) {
+            let renewed = group.end().and_then(|()| match self.contested.load(Ordering::Relaxed) {
+                true => Err(io::Error::other("a guardian ends what is in it")),
+                false => group.renew(),
+            });
+            match renewed {
                 Ok(()) => slot.group = Some(group),
                 Err(e) => {
                     tracing::debug!("does not use a cgroup again ({e}; {:?})", begun.elapsed());

@@ -33,12 +33,15 @@ const DYING: Duration = Duration::from_secs(1);
 /// The first processes of attempts, by the numbers of their groups.
 type Leaders = BTreeMap<Pid, (AttemptId, u64)>;
 
-/// Removes the record of a group that is gone, or about to be.
-fn forget(home: &Home, id: AttemptId) {
-    if let Err(e) = fs::remove_file(home.group(id))
-        && e.kind() != io::ErrorKind::NotFound
-    {
-        tracing::warn!(job.id = %id.job, attempt = id.attempt, "cannot remove the record of a process group: {e}");
+/// Removes the record of a group that is gone, or about to be. Whether it was there.
+fn forget(home: &Home, id: AttemptId) -> bool {
+    match fs::remove_file(home.group(id)) {
+        Ok(()) => true,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => false,
+        Err(e) => {
+            tracing::warn!(job.id = %id.job, attempt = id.attempt, "cannot remove the record of a process group: {e}");
+            true
+        }
     }
 }
 
@@ -46,7 +49,7 @@ fn forget(home: &Home, id: AttemptId) {
 pub fn clear(home: &Home) -> io::Result<usize> {
     let mut found = clear_cgroups(home)?;
     let recorded = home.attempts_in("groups")?;
-    let leaders: Leaders = recorded.iter().filter_map(|id| leader(home, *id)).collect();
+    let leaders: Leaders = recorded.iter().filter_map(|id| leader(&self::recorded(home, *id)?, *id)).collect();
     let work = home.workspaces();
     found += kill_all(&leaders, |folder| folder.starts_with(&work))?;
     for id in recorded {
@@ -69,14 +72,14 @@ fn clear_cgroups(home: &Home) -> io::Result<usize> {
     }
 }
 
-/// Ends what runs of one attempt, without its worker, and takes away its record first. Returns how many processes
+/// Ends what runs of one attempt, without its worker, and takes away its record first. Where the worker has taken it, the
+/// attempt's process is gone, and what was read may be of the one that has its cgroup now. Returns how many processes
 /// there were.
 pub fn end(home: &Home, id: AttemptId) -> io::Result<usize> {
-    let leaders: Leaders = leader(home, id).into_iter().collect();
-    let place =
-        recorded(home, id).and_then(|record| record.lines().find(|line| line.starts_with('/')).map(PathBuf::from));
-    forget(home, id);
-    let together = place.map_or(Ok(0), |place| confine::end_at(&place))?;
+    let record = recorded(home, id).filter(|_| forget(home, id)).unwrap_or_default();
+    let leaders: Leaders = leader(&record, id).into_iter().collect();
+    let place = record.lines().find(|line| line.starts_with('/'));
+    let together = place.map_or(Ok(0), |place| confine::end_at(Path::new(place)))?;
     let work = home.workspace(id);
     Ok(together + kill_all(&leaders, |folder| folder == work)?)
 }
@@ -96,8 +99,8 @@ fn recorded(home: &Home, id: AttemptId) -> Option<String> {
 }
 
 /// A record that was never written is one of a process that never became a job's.
-fn leader(home: &Home, id: AttemptId) -> Option<(Pid, (AttemptId, u64))> {
-    let leader = recorded(home, id)?.lines().find_map(Stat::parse)?;
+fn leader(record: &str, id: AttemptId) -> Option<(Pid, (AttemptId, u64))> {
+    let leader = record.lines().find_map(Stat::parse)?;
     Some((leader.pid, (id, leader.start)))
 }
 

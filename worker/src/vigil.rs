@@ -75,10 +75,11 @@ pub fn keep(dir: &Path) -> anyhow::Result<()> {
             }
         }
     }
-    let left = groups::clear(&home)?;
+    // First, and whatever becomes of the rest.
     if let Err(e) = secrets::clear(&home) {
         say(&format!("cannot remove the secrets that the worker has left: {e}"));
     }
+    let left = groups::clear(&home)?;
     if left > 0 {
         say(&format!("killed {left} processes that the worker has left running"));
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use kit::{Master, Rig, VIGIL, lease, lease_with, processes_of, settings, until};
-use model::lease::Hold;
+use model::lease::{Hold, Sealed};
 use model::{End, Span};
 use net::Secret;
 use nix::sys::signal::{Signal, kill};
@@ -81,6 +81,34 @@ async fn nothing_of_its_jobs_outlives_a_killed_worker() {
     let rig = Rig::with(master, dir, |_| {});
     assert_eq!(rig.run(&lease("exit 0")).await.end, End::Exited { code: 0 });
     until("no record is left", || rig.lies_in("work").is_empty() && rig.lies_in("groups").is_empty()).await;
+}
+
+#[tokio::test]
+async fn secrets_go_also_where_a_guardian_cannot_end_what_runs() {
+    let master = Master::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let process = worker_process(&master, dir.path());
+    let job = lease_with("sleep 1000", |l| {
+        l.task.secrets = vec!["koji".to_owned()];
+        l.secrets = [("koji".to_owned(), Sealed::new(b"hunter2"))].into();
+    });
+    master.give(job.clone());
+    until("it runs", || !processes_of(&job).is_empty()).await;
+    let secrets = fs::read_link(dir.path().join("worker/secrets")).unwrap();
+    assert!(secrets.join(format!("{}.1/koji", job.job)).exists());
+    // What it cannot read, it gives up at.
+    let [cgroups, aside] = ["cgroups", "aside"].map(|name| dir.path().join("worker").join(name));
+    let known = fs::rename(&cgroups, &aside).is_ok();
+    fs::create_dir(&cgroups).unwrap();
+    drop(process);
+    until("they are gone", || !secrets.exists()).await;
+    assert!(!processes_of(&job).is_empty(), "the guardian could end it");
+    fs::remove_dir(&cgroups).unwrap();
+    assert!(!known || fs::rename(&aside, &cgroups).is_ok());
+    until("its claim is gone, too", || master.book.lock().unwrap().claiming == 0).await;
+    let rig = Rig::with(master, dir, |_| {});
+    assert_eq!(rig.run(&lease("exit 0")).await.end, End::Exited { code: 0 });
+    assert!(processes_of(&job).is_empty());
 }
 
 #[tokio::test]
