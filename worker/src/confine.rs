@@ -8,6 +8,7 @@ mod cage;
 mod cgroup;
 mod hierarchy;
 mod landlock;
+mod own;
 mod spaces;
 mod usage;
 
@@ -31,6 +32,7 @@ pub use self::cage::Cage;
 use self::cgroup::{Applied, Cgroups, Group, Version};
 pub use self::cgroup::{clear, end_at};
 use self::landlock::Rules;
+use self::own::Own;
 use self::spaces::{Namespaces, private};
 use crate::Settings;
 use crate::home::Home;
@@ -180,6 +182,19 @@ fn sandboxes(settings: &Settings, landlock: bool, bubblewrap: bool, namespaces: 
     if let Some(missing) = settings.sandboxes.iter().find(|sandbox| !has(sandbox)) {
         bail!("[worker] sandboxes names {missing}, which this machine does not have; leave it out, or install it");
     }
+    let own = Own::of(settings);
+    let shows = |sandbox: &Sandbox| {
+        own.shown_in(*sandbox, namespaces).map(|file| {
+            let file = file.display();
+            format!("in {sandbox}, jobs could read {file}: put it below /var/lib/taskotron, or let systemd keep it")
+        })
+    };
+    if let Some(why) = settings.sandboxes.iter().find_map(shows) {
+        bail!("{why}; or leave that sandbox out of [worker] sandboxes");
+    }
+    if let Some(file) = own.named_in(settings) {
+        tracing::warn!("jobs can read {}, by what [worker] readable or writable names", file.display());
+    }
     if !settings.sandboxes.is_empty() {
         return Ok(settings.sandboxes.clone());
     }
@@ -188,7 +203,14 @@ fn sandboxes(settings: &Settings, landlock: bool, bubblewrap: bool, namespaces: 
         true => [Sandbox::Landlock, Sandbox::Bubblewrap],
         false => [Sandbox::Bubblewrap, Sandbox::Landlock],
     };
-    let found: Vec<Sandbox> = preferred.into_iter().filter(has).collect();
+    let (unsafe_here, found): (Vec<Sandbox>, Vec<Sandbox>) =
+        preferred.into_iter().filter(has).partition(|sandbox| shows(sandbox).is_some());
+    for why in unsafe_here.iter().filter_map(shows) {
+        if found.is_empty() {
+            bail!("{why}");
+        }
+        tracing::warn!("does not offer a sandbox: {why}");
+    }
     if found.is_empty() {
         bail!(
             "nothing here keeps a job from the machine's files: the kernel has no Landlock, and there is no bubblewrap \

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use nix::libc;
 
 use super::landlock::SYSTEM;
+use super::spaces::HIDDEN;
 use crate::leader::Status;
 
 /// What root keeps in a job, as with Landlock.
@@ -114,8 +115,8 @@ fn always(readable: &[PathBuf], writable: &[PathBuf]) -> Vec<String> {
         }
     }
     say(&["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]);
-    if Path::new("/etc/taskotron").is_dir() {
-        say(&["--tmpfs", "/etc/taskotron"]);
+    if Path::new(HIDDEN).is_dir() {
+        say(&["--tmpfs", HIDDEN]);
     }
     for path in readable.iter().map(|path| path.display().to_string()) {
         say(&["--ro-bind-try", &path, &path]);

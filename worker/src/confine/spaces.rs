@@ -22,7 +22,7 @@ const PRIVATE: [&str; 2] = ["/tmp", "/dev/shm"];
 const ROOM: &str = "size=512m,mode=1777";
 
 /// Where tokens and settings are.
-const HIDDEN: &str = "/etc/taskotron";
+pub const HIDDEN: &str = "/etc/taskotron";
 
 #[derive(Debug)]
 pub struct Namespaces {
