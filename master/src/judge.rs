@@ -1,7 +1,7 @@
 //! Whether a job that is asked for can be made. Pure: what the store knows (that it exists already) comes after.
 
 use model::intake::JobAnswer;
-use model::{NewJob, Span, Time};
+use model::{DEPTH, NewJob, Span, Time, is_too_deep};
 use rules::Subject;
 
 use crate::mirrors::Pins;
@@ -62,6 +62,9 @@ fn admit(job: &NewJob, current: &Current, pins: &Pins) -> Result<Fresh, String> 
     }
     if job.params.iter().any(|(name, value)| name.contains('\0') || value.as_str().is_some_and(|v| v.contains('\0'))) {
         return Err("params has a NUL character in it, which no database takes".into());
+    }
+    if is_too_deep(&job.params) {
+        return Err(format!("params is nested more than {DEPTH} levels deep, and no worker could read it"));
     }
     let Some(version) = current.tasks.get(&job.task) else {
         let near = current.configuration.nearest_task(&job.task);

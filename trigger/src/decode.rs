@@ -5,17 +5,13 @@
 
 use std::fmt;
 
-use model::Event;
+use model::{DEPTH, Event, is_too_deep};
 use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 use serde_json::{Map, Value};
 
 use crate::delivery::{Delivery, Form};
 use crate::line;
-
-/// How deep a body or the headers may be nested. serde_json reads 128 levels, and the deepest text that an event
-/// stands in, a batch on its way to the master, adds some of its own.
-pub const DEPTH: usize = 100;
 
 /// How large a message may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,7 +101,7 @@ pub fn decode(delivery: &Delivery, limits: &Limits) -> Result<Event, Reason> {
     if event.headers.len() > limits.headers {
         return Err(Reason::TooManyHeaders);
     }
-    if too_deep(&event.headers) || too_deep(&event.body) {
+    if is_too_deep(&event.headers) || is_too_deep(&event.body) {
         return Err(Reason::Deep);
     }
     Ok(event)
@@ -171,19 +167,6 @@ fn opens(text: &str) -> usize {
         }
     }
     most
-}
-
-fn too_deep(map: &Map<String, Value>) -> bool {
-    map.values().any(|value| deeper_than(value, DEPTH - 1))
-}
-
-fn deeper_than(value: &Value, levels: usize) -> bool {
-    match value {
-        Value::Object(_) | Value::Array(_) if levels == 0 => true,
-        Value::Object(map) => map.values().any(|value| deeper_than(value, levels - 1)),
-        Value::Array(list) => list.iter().any(|value| deeper_than(value, levels - 1)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
-    }
 }
 
 #[cfg(test)]

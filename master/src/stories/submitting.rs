@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use futures_util::stream;
+use model::DEPTH;
 use serde_json::Value;
 
 use super::house::{House, worker};
@@ -77,6 +78,21 @@ async fn a_job_that_several_rows_name_is_run_again_once() {
     let reply = house.csv("/api/v1/jobs?rerun=true", log).await;
     assert_eq!(words(&reply), list(&[(2, "submitted"), (3, "exists")]));
     assert_eq!(house.status().await.jobs.queued, 1);
+}
+
+#[tokio::test]
+async fn params_are_taken_as_deep_as_a_worker_can_read_them() {
+    let house = House::new().await;
+    let row = |item: &str, levels: usize| {
+        let params = format!("{}1{}", r#"{""a"":"#.repeat(levels), "}".repeat(levels));
+        format!("{item},koji_build,noop,,\"{params}\"\n")
+    };
+    let log = format!("item,item_type,task,arch,params\n{}{}{}", row("a", DEPTH), row("b", DEPTH + 1), row("c", 126));
+    let reply = house.csv("/api/v1/jobs", &log).await;
+    assert_eq!(words(&reply), list(&[(2, "submitted"), (3, "refused"), (4, "refused")]));
+    assert!(reply.text().contains("params is nested more than 100 levels deep"), "{}", reply.text());
+    let leases = house.claim(&worker("w1", &[]), 9, "0s").await;
+    assert_eq!(leases.iter().map(|lease| lease.item.as_str()).collect::<Vec<_>>(), ["a"]);
 }
 
 #[tokio::test]

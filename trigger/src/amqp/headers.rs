@@ -4,10 +4,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
-use model::Time;
+use model::{DEPTH, Time};
 use serde_json::{Map, Number, Value};
 
-use crate::decode::DEPTH;
 use crate::delivery::Properties;
 
 /// The properties of one delivery.
