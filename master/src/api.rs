@@ -42,7 +42,7 @@ pub fn router(app: &App, tokens: &Tokens) -> Router {
         .merge(guard(limit(trigger::routes(), 64 * MIB), tokens, Role::Trigger))
         // A report carries every finding of its job, and the last of its log.
         .merge(guard(limit(worker::routes().merge(artifacts::of_workers()), 32 * MIB), tokens, Role::Worker))
-        // A job log has no limit: it is read as it comes.
+        // A job log is read as it comes, and has limits of its own.
         .merge(guard(submit::routes().layer(DefaultBodyLimit::disable()), tokens, Role::Submitter))
         .merge(guard(
             limit(operator::routes().merge(acts::routes()).merge(mirrors::acts()), MIB),

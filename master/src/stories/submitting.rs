@@ -113,6 +113,28 @@ async fn what_is_no_job_log_changes_nothing() {
 }
 
 #[tokio::test]
+async fn what_one_request_takes_is_bounded_and_says_where_it_ended() {
+    let house = House::new().await;
+    let send = async |body: Body| {
+        let request = Request::post("/api/v1/jobs").header(header::AUTHORIZATION, "Bearer submitter");
+        house.send(request.body(body).unwrap()).await
+    };
+    let log = |rows: usize| Body::from(format!("item,item_type,task,arch\n{}", ",koji_build,noop,\n".repeat(rows)));
+    assert_eq!(send(log(100_000)).await.status, StatusCode::OK);
+    let refused = send(log(100_001)).await;
+    assert_eq!(refused.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(refused.detail().starts_with("line 100002: one request takes 100000 rows"), "{}", refused.text());
+
+    // A quote is missing: all that follows is one record.
+    let begin = "item,item_type,task,arch\nfoo,koji_build,noop,\n\"bar,koji_build,noop,\n".to_owned();
+    let rest = std::iter::repeat_n("bar,koji_build,noop,\n".repeat(1000), 1000);
+    let body = std::iter::once(begin).chain(rest).map(Ok::<_, std::io::Error>);
+    let refused = send(Body::from_stream(stream::iter(body))).await;
+    assert_eq!(refused.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(refused.detail().starts_with("line 3: the row that begins here has more than 8 MiB"), "{}", refused.text());
+}
+
+#[tokio::test]
 async fn thousands_of_rows_are_read_as_they_come() {
     let house = House::new().await;
     let rows = (0..2500).map(|n| Ok::<_, std::io::Error>(format!("foo-{n},koji_build,noop,\n")));

@@ -1,11 +1,12 @@
 //! A job log as it comes: pieces of a body become rows, in chunks, each row with the line that it began on.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::rc::Rc;
 
 use axum::body::{Body, Bytes};
+use axum::http::StatusCode;
 use futures_util::StreamExt as _;
 use model::joblog::{Header, Row};
 use net::Problem;
@@ -13,8 +14,17 @@ use tokio::sync::mpsc;
 
 use crate::api::ApiError;
 
-/// Rows that share one transaction.
-const CHUNK: usize = 1000;
+/// Rows that share one transaction, and about how many bytes they may have together.
+const CHUNK: (usize, u64) = (1000, 4 << 20);
+
+/// How many rows one request takes: the answers to all of them are kept until the last.
+const MOST: u64 = 100_000;
+
+/// Bytes of one record: what is longer lacks the quote that ends it.
+const LONGEST: u64 = 8 << 20;
+
+/// Bytes of one request.
+const LARGEST: u64 = 256 << 20;
 
 /// Chunks and pieces of the body that may wait for each other.
 pub const WAITING: usize = 4;
@@ -70,12 +80,13 @@ pub fn parse(mut reader: Pieces, chunks: &mpsc::Sender<Vec<Line>>) -> Result<(),
         .flexible(true)
         .delimiter(separator)
         .from_reader(Starts::new(io::Cursor::new(first).chain(reader)));
-    let starts = csv.get_ref().starts.clone();
+    let (starts, began) = (csv.get_ref().starts.clone(), csv.get_ref().began.clone());
     let mut header = None;
-    let mut chunk = Vec::with_capacity(CHUNK);
+    let (mut chunk, mut chunk_at, mut rows) = (Vec::new(), 0, 0);
     let mut record = csv::StringRecord::new();
     loop {
         let begin_at = csv.position().byte();
+        began.set(begin_at);
         let row = match csv.read_record(&mut record) {
             Ok(false) => break,
             Ok(true) => match &header {
@@ -89,14 +100,25 @@ pub fn parse(mut reader: Pieces, chunks: &mpsc::Sender<Vec<Line>>) -> Result<(),
             },
             Err(e) => match e.into_kind() {
                 csv::ErrorKind::Utf8 { .. } => Err("the row is not UTF-8".into()),
+                csv::ErrorKind::Io(e) if e.kind() == io::ErrorKind::FileTooLarge => {
+                    return Err(too_much(format!("line {}: {e}", line_of(&starts, begin_at))).into());
+                }
                 csv::ErrorKind::Io(e) => return Err(cut(e).into()),
                 other => Err(format!("{other:?}")),
             },
         };
         let line = line_of(&starts, begin_at);
+        rows += 1;
+        if rows > MOST {
+            return Err(too_much(format!("line {line}: one request takes {MOST} rows")).into());
+        }
         chunk.push(Line { line, row });
+        if chunk.len() < CHUNK.0 && csv.position().byte() - chunk_at < CHUNK.1 {
+            continue;
+        }
+        chunk_at = csv.position().byte();
         // Nobody listens any more: the request has failed, and said why.
-        if chunk.len() == CHUNK && chunks.blocking_send(std::mem::take(&mut chunk)).is_err() {
+        if chunks.blocking_send(std::mem::take(&mut chunk)).is_err() {
             return Ok(());
         }
     }
@@ -110,10 +132,16 @@ pub fn parse(mut reader: Pieces, chunks: &mpsc::Sender<Vec<Line>>) -> Result<(),
     Ok(())
 }
 
+fn too_much(what: String) -> Problem {
+    let detail = format!("{what}; send the rest in other requests: rows that were taken already are not taken twice");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+}
+
 /// Where lines begin that are not empty: the place of their first byte, and their number.
 type LineStarts = Rc<RefCell<VecDeque<(u64, u64)>>>;
 
-/// Notes where lines begin while they are read. The parser's own count is one behind after CRLF and empty lines.
+/// Notes where lines begin while they are read, and reads no more than one record, and one request, may have. The parser's
+/// own count of lines is one behind after CRLF and empty lines.
 struct Starts<R> {
     inner: R,
     at: u64,
@@ -121,16 +149,26 @@ struct Starts<R> {
     /// Whether the line so far is empty.
     empty: bool,
     starts: LineStarts,
+    /// Where the record begins that is being read. The parser sets it.
+    began: Rc<Cell<u64>>,
 }
 
 impl<R: Read> Starts<R> {
     fn new(inner: R) -> Starts<R> {
-        Starts { inner, at: 0, line: 1, empty: true, starts: LineStarts::default() }
+        Starts { inner, at: 0, line: 1, empty: true, starts: LineStarts::default(), began: Rc::default() }
     }
 }
 
 impl<R: Read> Read for Starts<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.at - self.began.get() > LONGEST {
+            let says = format!("the row that begins here has more than {} MiB: is a quote missing?", LONGEST >> 20);
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, says));
+        }
+        if self.at > LARGEST {
+            let says = format!("one request takes {} MiB", LARGEST >> 20);
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, says));
+        }
         let n = self.inner.read(buffer)?;
         let mut starts = self.starts.borrow_mut();
         for (at, byte) in (self.at..).zip(&buffer[..n]) {
