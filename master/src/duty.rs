@@ -237,11 +237,11 @@ async fn outbox(app: App, holder: String, stop: CancellationToken) {
     loop {
         wake.borrow_and_update();
         let did = in_time(async {
-            match held.take(&app).await {
-                Ok(true) => courier.tick(&app).await,
-                Ok(false) => Ok(crate::outbox::Summary::default()),
-                Err(error) => Err(error),
+            if !held.take(&app).await? {
+                courier.rest(&app);
+                return Ok(crate::outbox::Summary::default());
             }
+            courier.tick(&app).await
         })
         .await;
         let goes_on = match voice.heard(did) {
@@ -275,7 +275,7 @@ async fn messages(app: App, holder: String, stop: CancellationToken) {
         wake.borrow_and_update();
         let did = in_time(async {
             if !held.take(&app).await? {
-                publisher.rest();
+                publisher.rest(&app);
                 return Ok(crate::messages::Summary::default());
             }
             if ends.is_none_or(|looked| looked.elapsed() >= ENDS) {

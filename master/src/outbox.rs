@@ -26,7 +26,7 @@ const WITHIN: Duration = Duration::from_secs(10);
 const BATCH_PATH: &str = "api/v2.0/batch";
 const RESULT_PATH: &str = "api/v2.0/results";
 
-/// What stands between the outbox and the results store, as this master last saw it.
+/// What stands between the outbox and the results store, as this master last saw it; nothing where another delivers.
 #[derive(Default)]
 pub struct Health(Mutex<Trouble>);
 
@@ -185,6 +185,12 @@ impl Courier {
         (self.client, self.foreign) = (None, false);
         summary.unavailable = true;
         Ok(summary)
+    }
+
+    /// Forgets what it has seen: another master delivers now, and sees for itself.
+    pub fn rest(&mut self, app: &App) {
+        (self.client, self.foreign, self.pace) = (None, false, Pace::default());
+        app.outbox.set(|trouble| *trouble = Trouble::default());
     }
 
     /// Postpones a result that fails by itself, where another goes through: then it is not the store that is away. Each

@@ -16,7 +16,7 @@ use crate::store::{self, Message};
 /// Messages that are looked at at once.
 const BATCH: u32 = 200;
 
-/// What keeps messages from the bus, as this master last saw it.
+/// What keeps messages from the bus, as this master last saw it; nothing where another tells the bus.
 #[derive(Default)]
 pub struct Health(Mutex<Option<(String, Time)>>);
 
@@ -78,9 +78,10 @@ impl Publisher {
         Ok(summary)
     }
 
-    /// Lets the connection go: another master tells the bus now.
-    pub fn rest(&mut self) {
+    /// Lets the connection go, and forgets what was wrong with it: another master tells the bus now.
+    pub fn rest(&mut self, app: &App) {
         self.0.rest();
+        app.messages.set(None, Time(0));
     }
 
     /// Keeps what became of a round.

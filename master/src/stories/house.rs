@@ -1,6 +1,7 @@
 //! A master in a temporary folder, and those who call it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -13,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 use crate::app::App;
@@ -188,6 +190,15 @@ pub fn worker(name: &str, labels: &[&str]) -> Worker {
         version: "1".into(),
         clock: None,
         figures: None,
+    }
+}
+
+/// Looks again and again until it holds.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !holds().await {
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::house::{House, exited, worker};
-use crate::Results;
+use super::house::{House, exited, until, worker};
 use crate::outbox::{Courier, Summary};
+use crate::store::Act;
+use crate::{Contact, Messages, Results};
 
 /// A results store that does as it is told.
 #[derive(Clone, Default)]
@@ -231,6 +232,43 @@ async fn a_store_that_hangs_is_told_of() {
     let told = house.status().await.stopped_by;
     let wait = "3 results wait: the results store does not take them";
     assert!(told.iter().any(|stop| stop.what == wait), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_master_that_delivers_no_more_tells_no_more_what_it_saw() {
+    let shelf = Shelf::default();
+    *shelf.down.lock().unwrap() = true;
+    let (url, _stop) = shelf.serve().await;
+    let nobody = net::bind(([127, 0, 0, 1], 0).into()).await.unwrap().local_addr().unwrap();
+    let house = House::with(|settings| {
+        settings.results = Some(Results { url, token_file: None });
+        let set = || "set@example.org".to_owned();
+        settings.messages = Some(Messages {
+            broker: bus::Broker { urls: vec![format!("amqp://{nobody}")], ..bus::Broker::default() },
+            contact: Contact { name: set(), team: set(), docs: set(), email: set() },
+            ..Messages::default()
+        });
+    })
+    .await;
+    let rows = "item,item_type,task,arch\nfoo,koji_build,gated,\n";
+    house.csv("/api/v1/jobs", rows).await;
+    let stop = CancellationToken::new();
+    let duties = tokio::spawn(house.master.duties(stop.clone()));
+    let app = house.app();
+    let seen = || [app.outbox.trouble().unavailable.is_some(), app.messages.unavailable().is_some()];
+    until("both to be seen", async || seen() == [true, true]).await;
+    let act = Act {
+        actor: "kath".into(),
+        action: "site.activate",
+        object: "there".into(),
+        reason: "this one burns".into(),
+        before: Value::Null,
+        after: Value::Null,
+    };
+    app.store.site_activate("there", &act).await.unwrap();
+    until("both to be forgotten", async || seen() == [false, false]).await;
+    stop.cancel();
+    duties.await.unwrap();
 }
 
 #[tokio::test]

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use model::{JobId, JobState, Span};
 use tempfile::TempDir;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::house::House;
+use super::house::{House, until};
 
 /// Repositories that tasks come from.
 struct Upstream(TempDir);
@@ -66,14 +65,6 @@ impl Upstream {
 fn hang_whoever_reads(file: &Path) {
     fs::remove_file(file).unwrap();
     assert!(Command::new("mkfifo").arg(file).status().unwrap().success());
-}
-
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
-    while !holds().await {
-        assert!(Instant::now() < end, "waited in vain for {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 async fn state(house: &House, job: JobId) -> JobState {
