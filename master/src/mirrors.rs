@@ -30,9 +30,9 @@ use look::Looks;
 pub use pinning::{Pins, pin_waiting};
 pub use serve::routes;
 pub use set::Set;
-pub use update::{Which, tick, update, views, vitals, warnings};
+pub use update::{PATIENCE, Which, tick, update, views, vitals, warnings};
 
-/// How many fetches, and how many answers to fetches, go on at once.
+/// How many fetches of each kind, and how many answers to fetches, go on at once.
 const AT_ONCE: usize = 4;
 const ANSWERS: usize = 8;
 
@@ -57,7 +57,10 @@ pub struct Mirrors {
     /// Rings when something is asked for.
     bell: Notify,
     looks: Looks,
-    fetching: Arc<Semaphore>,
+    /// For fetches that come round; and for those that were asked for, by a job for the most part, which wait for none of
+    /// the first.
+    fetching: Semaphore,
+    fetching_for_jobs: Semaphore,
     answering: Arc<Semaphore>,
 }
 
@@ -87,7 +90,8 @@ impl Mirrors {
             topics: heard::topics(&settings.topics),
             bell: Notify::new(),
             looks: Looks::default(),
-            fetching: Arc::new(Semaphore::new(AT_ONCE)),
+            fetching: Semaphore::new(AT_ONCE),
+            fetching_for_jobs: Semaphore::new(AT_ONCE),
             answering: Arc::new(Semaphore::new(ANSWERS)),
         }
     }

@@ -50,7 +50,7 @@ pub async fn update(
         after: json!({"repos": body.repos}),
     };
     app.store.note(&act).await?;
-    mirrors::update(&app, Which::These(chosen.clone())).await?;
+    mirrors::update(&app, Which::These(chosen.clone()), mirrors::PATIENCE).await?;
     let items = mirrors::views(&app).into_iter().filter(|view| chosen.contains(&view.git)).collect();
     Ok(axum::Json(Mirrors { items }))
 }

@@ -20,7 +20,7 @@ use crate::app::App;
 use crate::store::{MirrorRow, Result};
 
 /// How long what was fetched waits for what is still being fetched, to be shown together with it.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a repository that no task names by a fixed address is kept up to date after a job has wanted it.
 const RECENT: Span = Span::days(1);
@@ -83,7 +83,7 @@ pub async fn tick(app: &App, due: bool) -> Result<()> {
 
 fn go_on(app: App, which: Which) {
     tokio::spawn(async move {
-        if let Err(error) = update(&app, which).await {
+        if let Err(error) = update(&app, which, PATIENCE).await {
             tracing::error!(%error, "cannot show what was fetched of the tasks' repositories; trying again");
         }
     });
@@ -108,9 +108,9 @@ async fn forget(app: &App) -> Result<()> {
     app.mirrors.catch_up().await.map(drop)
 }
 
-/// Fetches repositories and shows what came, all of it at once; one that keeps the others waiting for too long follows by
-/// itself.
-pub async fn update(app: &App, which: Which) -> Result<Summary> {
+/// Fetches repositories and shows what came, all of it at once; each that keeps the others waiting for longer than
+/// `patience` follows by itself.
+pub async fn update(app: &App, which: Which, patience: Duration) -> Result<Summary> {
     let (named, now) = (named(app), app.store.now().await?);
     let set = app.mirrors.set();
     let (urls, by_job, in_turn) = match which {
@@ -131,7 +131,7 @@ pub async fn update(app: &App, which: Which) -> Result<Summary> {
             }
         });
     }
-    let (mut done, until) = (Vec::new(), Instant::now() + PATIENCE);
+    let (mut done, until) = (Vec::new(), Instant::now() + patience);
     while let Ok(Some(fetched)) = tokio::time::timeout_at(until, fetching.join_next()).await {
         // One that panicked has said so, and is tried again.
         done.extend(fetched.ok().flatten());
@@ -139,18 +139,18 @@ pub async fn update(app: &App, which: Which) -> Result<Summary> {
     let mut summary = show(app, done).await?;
     summary.later = fetching.len();
     if summary.later > 0 {
-        let app = app.clone();
-        tokio::spawn(async move {
-            let mut late = Vec::new();
-            while let Some(fetched) = fetching.join_next().await {
-                late.extend(fetched.ok().flatten());
-            }
-            if let Err(error) = show(&app, late).await {
-                tracing::error!(%error, "cannot show what was fetched of the tasks' repositories; trying again");
-            }
-        });
+        tokio::spawn(show_each(app.clone(), fetching));
     }
     Ok(summary)
+}
+
+/// Nothing waits for the next one, which may never come.
+async fn show_each(app: App, mut fetching: JoinSet<Option<Done>>) {
+    while let Some(fetched) = fetching.join_next().await {
+        if let Err(error) = show(&app, fetched.ok().flatten().into_iter().collect()).await {
+            tracing::error!(%error, "cannot show what was fetched of the tasks' repositories; trying again");
+        }
+    }
 }
 
 /// What was fetched, and the right to be the only one who does: until it is shown.
@@ -162,6 +162,8 @@ struct Done {
 
 async fn fetch_one(app: App, url: String, wanted: bool, in_turn: bool) -> Option<Done> {
     let mirrors = &app.mirrors;
+    // Without the lock: who waits for a permit must not keep a job's own fetch of that repository waiting too.
+    let routine = if in_turn { None } else { Some(mirrors.fetching.acquire().await.ok()?) };
     let lock = mirrors.lock_of(&url);
     let here = if in_turn { lock.lock_owned().await } else { lock.try_lock_owned().ok()? };
     mirrors.lined_up.lock().unwrap_or_else(PoisonError::into_inner).remove(&url);
@@ -181,7 +183,10 @@ async fn fetch_one(app: App, url: String, wanted: bool, in_turn: bool) -> Option
             }
         }
     };
-    let _permit = mirrors.fetching.clone().acquire_owned().await.ok()?;
+    let _permit = match routine {
+        Some(permit) => permit,
+        None => mirrors.fetching_for_jobs.acquire().await.ok()?,
+    };
     // Whoever had the lock before may have changed what it shows.
     if let Err(error) = mirrors.catch_up().await {
         failed(error.to_string());

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::house::{House, until};
+use crate::mirrors::{Which, update};
 
 /// Repositories that tasks come from.
 struct Upstream(TempDir);
@@ -94,4 +95,41 @@ async fn a_repository_that_git_hangs_over_holds_up_only_its_own_jobs() {
     assert_eq!(state(&house, waits).await, JobState::Waiting);
     stop.cancel();
     tokio::time::timeout(Duration::from_secs(60), duties).await.expect("nobody waits for that git").unwrap();
+}
+
+impl Upstream {
+    /// One that answers, and sends nothing of what it has.
+    fn hanging(&self, name: &str) {
+        let tip = self.commit(name, "one");
+        hang_whoever_reads(&self.path(name).join(".git/objects").join(&tip[..2]).join(&tip[2..]));
+    }
+}
+
+async fn until_shown(house: &House, url: String) {
+    until("what was fetched to be shown", async || house.app().mirrors.set().get(&url).is_some()).await;
+}
+
+#[tokio::test]
+async fn what_is_fetched_late_waits_for_nothing_that_is_later_still() {
+    let upstream = Upstream::new();
+    upstream.hanging("hanging");
+    upstream.commit("slow", "one");
+    let house = upstream.house(&["hanging", "slow"]).await;
+    assert_eq!(update(house.app(), Which::Due, Duration::ZERO).await.unwrap().later, 2);
+    until_shown(&house, upstream.url("slow")).await;
+}
+
+#[tokio::test]
+async fn a_fetch_for_a_job_waits_for_none_that_comes_round() {
+    let upstream = Upstream::new();
+    let hanging = ["a", "b", "c", "d"];
+    hanging.iter().for_each(|name| upstream.hanging(name));
+    upstream.commit("wanted", "one");
+    let house = upstream.house(&[&hanging[..], &["wanted"]].concat()).await;
+    update(house.app(), Which::Due, Duration::ZERO).await.unwrap();
+    let begun = |name: &&str| house.app().mirrors.repository(&upstream.url(name)).exists();
+    until("all four to hang", async || hanging.iter().all(begun)).await;
+    let wanted = upstream.url("wanted");
+    update(house.app(), Which::These([wanted.clone()].into()), Duration::ZERO).await.unwrap();
+    until_shown(&house, wanted).await;
 }
