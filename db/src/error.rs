@@ -68,21 +68,36 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub async fn in_time<T, E: From<Error>>(
     operation: impl Future<Output = std::result::Result<T, E>>,
 ) -> std::result::Result<T, E> {
+    within(PATIENCE, operation).await
+}
+
+async fn within<T, E: From<Error>>(
+    patience: Duration,
+    operation: impl Future<Output = std::result::Result<T, E>>,
+) -> std::result::Result<T, E> {
     let silent = || {
-        let why = format!("no answer within {} s", PATIENCE.as_secs());
+        let why = format!("no answer within {} s", patience.as_secs());
         Error::Unavailable(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, why)))
     };
-    tokio::time::timeout(PATIENCE, operation).await.unwrap_or_else(|_| Err(silent().into()))
+    tokio::time::timeout(patience, operation).await.unwrap_or_else(|_| Err(silent().into()))
 }
 
 /// Runs one transaction, again when the engine says that it lost a race.
-pub async fn retrying<T, F>(mut transaction: impl FnMut() -> F) -> Result<T>
+pub async fn retrying<T, F>(transaction: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    retrying_within(PATIENCE, transaction).await
+}
+
+/// The same for a transaction that may take so long.
+pub async fn retrying_within<T, F>(patience: Duration, mut transaction: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {
     const TRIES: u32 = 8;
     for attempt in 1.. {
-        match in_time(transaction()).await {
+        match within(patience, transaction()).await {
             Err(Error::Again(e)) if attempt < TRIES => {
                 tracing::debug!(attempt, error = %e, "a transaction lost a race and is tried again");
                 let pause = rand::rng().random_range(1..=5u64 << attempt.min(5));
@@ -99,6 +114,17 @@ mod tests {
     use sqlx::{Connection as _, Executor as _, SqliteConnection};
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_transaction_is_given_up_unless_it_may_take_its_time() {
+        let long = || async {
+            tokio::time::sleep(Duration::from_secs(300)).await;
+            Ok(())
+        };
+        let given_up = retrying(long).await;
+        assert!(matches!(given_up, Err(Error::Unavailable(_))), "{given_up:?}");
+        retrying_within(Duration::from_secs(600), long).await.unwrap();
+    }
 
     #[tokio::test]
     async fn what_sqlite_cannot_write_to_or_open_is_unavailable_and_what_it_refuses_is_not() {

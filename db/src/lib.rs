@@ -11,7 +11,7 @@ mod open;
 use std::time::Duration;
 
 pub use coalesce::Coalesce;
-pub use error::{Error, Result, in_time, retrying};
+pub use error::{Error, Result, in_time, retrying, retrying_within};
 pub use kept::Kept;
 pub use open::{Migrations, open, open_with};
 pub use sqlx;

@@ -2,6 +2,8 @@
 //!
 //! Every change is made alone: a claim that saw the mode before has committed, and one that comes after sees it.
 
+use std::time::Duration;
+
 use db::on_read;
 use model::operator::{Backlog, IdleRequest, Mode, OnDeadline};
 use model::{Span, Time};
@@ -11,7 +13,7 @@ use super::error::corrupt;
 use super::lane::line_up;
 use super::number::nat;
 use super::text::clean;
-use super::tx::{Work, on_tx, retrying};
+use super::tx::{Work, on_tx, retrying, retrying_within};
 use super::types::{Act, ModeRow, Observed, Release};
 use super::window::edge;
 use super::{Result, Store, audit, keys};
@@ -20,6 +22,9 @@ use super::{Result, Store, audit, keys};
 const TRIGGER_HEARD: Span = Span::minutes(1);
 /// One that was not heard from for this long has been taken away, and idle does not wait for it.
 const TRIGGER_AWAY: Span = Span::days(1);
+
+/// How long a resume may take, which moves the whole backlog at once; `taskotron resume` waits for as long.
+const RESUMING: Duration = Duration::from_secs(600);
 
 pub(super) fn parse(text: &str) -> Option<Mode> {
     [Mode::Active, Mode::Draining, Mode::Idle].into_iter().find(|mode| mode.name() == text)
@@ -136,7 +141,7 @@ impl Store {
     /// Gives out work again, and closes the window of an idle. What has waited is let go at this rate, in jobs a
     /// minute; all at once where it is 0.
     pub async fn resume(&self, act: &Act, rate: u32) -> Result<(ModeRow, Release)> {
-        let done = retrying(async || {
+        let done = retrying_within(RESUMING, async || {
             let mut work = self.begin_alone().await?;
             if work.mode == Mode::Active {
                 return Ok((read(&mut work).await?, Release { held: 0, until: work.now }));

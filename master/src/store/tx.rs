@@ -17,6 +17,7 @@ use super::{Store, mode};
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 pub(super) const PG_CLOCK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
@@ -172,14 +173,21 @@ pub(super) async fn retrying<T, F>(mut transaction: impl FnMut() -> F) -> Result
 where
     F: Future<Output = Result<T>>,
 {
-    db::retrying(|| {
-        let run = transaction();
-        async move {
-            match run.await {
-                Err(Error::Db(e)) => Err(e),
-                other => Ok(other),
-            }
-        }
-    })
-    .await?
+    db::retrying(|| sorted(transaction())).await?
+}
+
+/// The same for a transaction that may take so long.
+pub(super) async fn retrying_within<T, F>(patience: Duration, mut transaction: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    db::retrying_within(patience, || sorted(transaction())).await?
+}
+
+/// Only what the database says can be worth another try.
+async fn sorted<T>(run: impl Future<Output = Result<T>>) -> db::Result<Result<T>> {
+    match run.await {
+        Err(Error::Db(e)) => Err(e),
+        other => Ok(other),
+    }
 }
