@@ -59,12 +59,12 @@ pub fn router(app: &App, tokens: &Tokens) -> Router {
 }
 
 fn readers() -> Router<App> {
-    read::routes()
-        .merge(log::routes())
-        .merge(follow::routes())
-        .merge(artifacts::of_readers())
-        .merge(missed::routes())
-        .merge(mirrors::reads())
+    read::routes().merge(left_by_jobs()).merge(missed::routes()).merge(mirrors::reads())
+}
+
+/// What jobs print and leave. It stands below the pages of the jobs too: a browser shows no token, but its session.
+pub fn left_by_jobs() -> Router<App> {
+    log::routes().merge(follow::routes()).merge(artifacts::of_readers())
 }
 
 async fn unknown(uri: Uri) -> Problem {

@@ -26,7 +26,7 @@ use model::operator::JobDetail;
 use net::page::{Section, escape, secure, shell, shell_with};
 use net::{Problem, Tokens};
 
-use crate::api::{ApiError, EventQuery, JobQuery, Query};
+use crate::api::{ApiError, EventQuery, JobQuery, Query, left_by_jobs};
 use crate::app::App;
 use crate::logs::Part;
 use crate::store::{EventFilter, JobFilter};
@@ -64,7 +64,8 @@ pub fn routes(app: &App, tokens: &Tokens) -> Router {
         .route("/events", get(events))
         .route("/events/{event}", get(event))
         .route("/workers", get(workers))
-        .route("/acts/{verb}", get(acts::confirm).post(acts::act));
+        .route("/acts/{verb}", get(acts::confirm).post(acts::act))
+        .merge(left_by_jobs());
     let door = |readers| Door { app: app.clone(), tokens: tokens.clone(), readers };
     let admitted = |pages: Router<App>, readers| pages.route_layer(from_fn_with_state(door(readers), visitor::admit));
     let pages = admitted(pages, true).merge(admitted(login::routes(), false)).layer(DefaultBodyLimit::max(FORM));

@@ -8,7 +8,7 @@ use model::{Artifact, JobState, Time};
 use serde_json::Value;
 
 use super::acts::Button;
-use super::parts::{JobRow, Moment, Tag, artifact_path, event_path, readable, results_path};
+use super::parts::{JobRow, Moment, Tag, artifact_path, event_path, job_path, readable, results_path};
 use crate::logs::Part;
 
 #[derive(Template)]
@@ -96,7 +96,7 @@ impl Job {
     ) -> Job {
         let job = &detail.job;
         let moment = |at| Moment { at, now };
-        let log_path = |attempt: u32| format!("/api/v1/jobs/{}/log?attempt={attempt}", job.id);
+        let log_path = |attempt: u32| format!("{}/log?attempt={attempt}", job_path(job.id));
         Job {
             id: job.id.to_string(),
             item: job.item.clone(),
@@ -136,7 +136,7 @@ impl Job {
                 attempt,
                 text: readable(&part.bytes),
                 path: log_path(attempt),
-                follow: format!("/api/v1/jobs/{}/log/follow?attempt={attempt}", job.id),
+                follow: format!("{}/log/follow?attempt={attempt}", job_path(job.id)),
                 before: part.start,
             }),
             results: results_path(results_base, &job.item, &job.item_type),

@@ -208,7 +208,7 @@ fn machine(figures: &Figures) -> String {
 /// The address of a file that a job left.
 pub fn artifact_path(job: JobId, artifact: &Artifact) -> String {
     let name: Vec<_> = artifact.name.split('/').map(encoded).collect();
-    format!("/api/v1/jobs/{job}/artifacts/{}?attempt={}", name.join("/"), artifact.attempt)
+    format!("{}/artifacts/{}?attempt={}", job_path(job), name.join("/"), artifact.attempt)
 }
 
 /// A colour or another escape sequence, up to its end or as much as there is of it (ECMA-48 5.4 and 8.3.89).

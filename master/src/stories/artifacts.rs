@@ -4,6 +4,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use model::lease::LEASE_TOKEN;
 use model::{Role, Span};
 use serde_json::{Value, json};
@@ -73,6 +75,40 @@ async fn a_file_comes_in_pieces_and_is_given_out_as_bytes_and_nothing_else() {
     let page = house.get(&format!("/jobs/{job}")).await.text();
     assert!(page.contains("web/index.html?attempt=1\" download>"), "{page}");
     house.finish(&w1, &token, exited(0), json!([{"outcome": "PASSED"}])).await;
+}
+
+#[tokio::test]
+async fn who_has_logged_in_reads_what_a_job_printed_and_left_from_its_page() {
+    let house = House::with(|settings| settings.public_read = false).await;
+    let job = house.submit("noop", "foo").await;
+    let w1 = worker("w1", &[]);
+    let token = house.claim(&w1, 1, "0s").await.remove(0).token;
+    put(&house, &token, "out.txt", b"left", 0, b"left").await;
+    let report = json!({
+        "token": token, "end": exited(0), "ran": "1s", "findings": [{"outcome": "PASSED"}],
+        "log_size": 8, "log": {"offset": 0, "bytes": BASE64_STANDARD.encode("printed\n")},
+    });
+    house.post(Role::Worker, "/api/v1/finish", json!({"worker": w1, "reports": [report]})).await;
+
+    let login = Request::post("/login").header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+    let login = house.send(login.body(Body::from("token=reader")).unwrap()).await;
+    let cookie = login.headers[header::SET_COOKIE].to_str().unwrap().split(';').next().unwrap();
+    let get = async |path: &str, cookie: Option<&str>| {
+        let request = Request::get(path);
+        let request = cookie.into_iter().fold(request, |request, cookie| request.header(header::COOKIE, cookie));
+        house.send(request.body(Body::empty()).unwrap()).await
+    };
+    let page = get(&format!("/jobs/{job}"), Some(cookie)).await.text();
+    for (path, says) in [("log?", "printed\n"), ("log/follow?", "printed\n"), ("artifacts/out.txt?", "left")] {
+        let path = format!("/jobs/{job}/{path}attempt=1");
+        assert!(page.contains(&format!("\"{path}\"")), "{path}: {page}");
+        let read = get(&path, Some(cookie)).await;
+        assert_eq!((read.status, read.text().as_str()), (StatusCode::OK, says), "{path}");
+        assert_eq!(read.headers[header::CONTENT_SECURITY_POLICY], "sandbox; default-src 'none'", "{path}");
+        let asked = get(&path, None).await;
+        assert_eq!(asked.status, StatusCode::UNAUTHORIZED, "{path}");
+        assert!(asked.text().contains("action=\"/login\""), "{path}: {}", asked.text());
+    }
 }
 
 #[tokio::test]
