@@ -94,7 +94,7 @@ fn take(root: &OwnedFd, candidate: &find::Candidate, to: &Path) -> Result<u64, S
     let size = open(to).map_err(|e| failed(&e)).and_then(|file| plain(&file, candidate));
     if size.is_err() {
         // What was put there instead of what was found.
-        let _ = crate::workspace::remove_tree(to);
+        let _ = crate::remove::remove_tree(to);
     }
     size
 }
@@ -138,7 +138,7 @@ impl Left {
 
 /// Removes what was set aside; that there is nothing is well.
 pub fn remove(folder: &Path) -> io::Result<()> {
-    crate::workspace::remove_tree(folder)
+    crate::remove::remove_tree(folder)
 }
 
 /// Where one of them lies.

@@ -377,14 +377,16 @@ impl Drop for Cell {
     /// What it was kept in serves again where nothing is left in it.
     fn drop(&mut self) {
         let mut slot = std::mem::take(&mut self.slot);
-        if let Err(e) = self.end() {
-            tracing::warn!("cannot end what a job has left: {e}");
-        }
-        // First, since the group bears what is in them.
-        slot.spaces = slot.spaces.take().filter(Namespaces::are_empty);
-        if let Some(mut group) = slot.group.take() {
-            let begun = Instant::now();
-            let renewed = group.end().and_then(|()| match self.contested.load(Ordering::Relaxed) {
+        let begun = Instant::now();
+        let ended = slot.group.as_ref().map(Group::end);
+        // First, since the group bears what is in them; and only where nobody can be left there.
+        let over = matches!(ended, Some(Ok(())));
+        slot.spaces = slot.spaces.take().filter(|spaces| over && spaces.are_empty());
+        if let (Some(mut group), Some(ended)) = (slot.group.take(), ended) {
+            if let Err(e) = &ended {
+                tracing::warn!("cannot end what a job has left: {e}");
+            }
+            let renewed = ended.and_then(|()| match self.contested.load(Ordering::Relaxed) {
                 true => Err(io::Error::other("a guardian ends what is in it")),
                 false => group.renew(),
             });

@@ -24,7 +24,7 @@ use model::JobId;
 use nix::fcntl::{Flock, FlockArg};
 use uuid::Uuid;
 
-use crate::workspace::remove_tree;
+use crate::remove::remove_tree;
 
 /// A worker's folder, locked by the worker that works in it.
 #[derive(Debug)]

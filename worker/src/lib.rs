@@ -30,6 +30,7 @@ mod parcel;
 mod pidfd;
 mod proc;
 mod process;
+mod remove;
 mod renew;
 mod reports;
 mod results;

@@ -14,7 +14,7 @@ use net::vault::{Value, Vault};
 use rustix::fs::statfs;
 
 use crate::home::{AttemptId, Home};
-use crate::workspace::remove_tree;
+use crate::remove::remove_tree;
 
 /// The magic number of tmpfs in statfs(2).
 const TMPFS: u64 = 0x0102_1994;

@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use git::check_out;
 use model::source::{Checkout, mirror_name};
 
-use crate::workspace::remove_tree;
+use crate::remove::remove_tree;
 
 pub use origins::Origins;
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::workspace::remove_tree;
+use crate::remove::remove_tree;
 
 /// How many of each kind are kept. A folder waits for the look at all processes, so there are many more than slots.
 const MOST: usize = 512;

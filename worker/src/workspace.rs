@@ -1,13 +1,14 @@
 //! The folder in which one attempt works: fresh before it, gone after it.
 
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use model::lease::Lease;
 
+use crate::remove::remove_tree;
 use crate::results::RESULT_YAML;
 use crate::spares::{Aside, Spares};
 
@@ -149,68 +150,6 @@ fn private_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)
 }
 
-/// Removes a file or folder; that it is not there is well.
-pub fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => remove_folder(path),
-        Ok(_) => gone(fs::remove_file(path)),
-        Err(e) => gone(Err(e)),
-    }
-}
-
-fn gone(removed: io::Result<()>) -> io::Result<()> {
-    match removed {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
-
-/// A job may nest folders deeper than a path or a stack can reach. So a folder that is not empty is moved up to the first
-/// one before it is emptied: no path gets longer, and nothing recurs. Links are not followed.
-fn remove_folder(root: &Path) -> io::Result<()> {
-    let (mut waiting, mut moved) = (vec![root.to_owned()], 0_u64);
-    while let Some(folder) = waiting.pop() {
-        for name in unlocked(&folder, || names(&folder))? {
-            let path = folder.join(name);
-            if !fs::symlink_metadata(&path)?.is_dir() {
-                unlocked(&folder, || gone(fs::remove_file(&path)))?;
-                continue;
-            }
-            match unlocked(&folder, || gone(fs::remove_dir(&path))) {
-                Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty && folder == root => waiting.push(path),
-                Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {
-                    let up = loop {
-                        moved += 1;
-                        let up = root.join(format!(".{moved}"));
-                        if fs::symlink_metadata(&up).is_err() {
-                            break up;
-                        }
-                    };
-                    // What is moved to another folder must be writable itself.
-                    unlocked(&path, || fs::rename(&path, &up))?;
-                    waiting.push(up);
-                }
-                other => other?,
-            }
-        }
-        if folder != root {
-            gone(fs::remove_dir(&folder))?;
-        }
-    }
-    gone(fs::remove_dir(root))
-}
-
-/// Does it again with the rights that a job has taken from a folder: the job is over, so its wish no longer counts.
-fn unlocked<T>(folder: &Path, work: impl Fn() -> io::Result<T>) -> io::Result<T> {
-    match work() {
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-            fs::set_permissions(folder, Permissions::from_mode(0o700))?;
-            work()
-        }
-        other => other,
-    }
-}
-
 /// Copies a folder's content: files with their permissions, links as links; sockets and pipes are left out.
 fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
@@ -231,6 +170,9 @@ fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use model::lease::TaskOrder;
     use model::{Event, JobId, Span};
 
@@ -286,29 +228,6 @@ mod tests {
             spares.admit(aside);
             inode
         })
-    }
-
-    #[test]
-    fn a_tree_deeper_than_any_path_is_removed() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().join("root");
-        fs::create_dir(&root).unwrap();
-        fs::create_dir(root.join(".1")).unwrap();
-        fs::write(root.join(".1/x"), "").unwrap();
-        // Made from the inside out, since no path leads there.
-        let (mut inner, outer) = (dir.path().join("a"), dir.path().join("b"));
-        fs::create_dir(&inner).unwrap();
-        fs::write(inner.join("file"), "").unwrap();
-        for _ in 0..3000 {
-            fs::create_dir(&outer).unwrap();
-            fs::rename(&inner, outer.join("d")).unwrap();
-            fs::rename(&outer, &inner).unwrap();
-        }
-        inner = root.join("deep");
-        fs::rename(dir.path().join("a"), &inner).unwrap();
-        fs::set_permissions(&inner, Permissions::from_mode(0o000)).unwrap();
-        remove_tree(&root).unwrap();
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]
