@@ -24,7 +24,8 @@ pub async fn job(app: &App, parts: &JobParts) -> Result<Why> {
         }
         Place::Waiting { .. } if matches!(parts.source, Some(JobPin::Open(_))) => {
             let task = app.tasks.version(parts.task_version).await?;
-            let why = task.and_then(|task| app.mirrors.why(&task, parts.subject()));
+            let now = app.store.now().await?;
+            let why = task.and_then(|task| app.mirrors.why(&task, parts.subject(), now));
             format!("waits for its source: {}", why.unwrap_or_else(|| "its commit was just found".into()))
         }
         Place::Waiting { until: None, key: Some(_), reason } => {

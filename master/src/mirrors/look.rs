@@ -50,6 +50,11 @@ impl Looks {
         }
     }
 
+    /// Whether somebody looks into this repository.
+    pub fn goes_on(&self, url: &str) -> bool {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner).contains_key(url)
+    }
+
     /// What was asked for meanwhile; with nothing the look is over.
     fn go_on(&self, url: &str) -> Option<Jobs> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);

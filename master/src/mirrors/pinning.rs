@@ -10,7 +10,7 @@ use rules::{Repo, Subject, Task, Wanted};
 use tokio::time::Instant;
 
 use super::look::{Jobs, look_into};
-use super::set::Found;
+use super::set::{Found, when};
 use super::{Mirrors, Set};
 use crate::app::App;
 use crate::store::{JobPin, Result, Unpinned};
@@ -44,9 +44,12 @@ impl Pins {
     }
 
     fn find(&self, repo: &Repo, wanted: &Wanted) -> Found {
-        let fetched_at = self.set.get(&wanted.git).and_then(|row| row.fetched_at);
-        let stale = repo.fixed().is_none() && fetched_at.is_none_or(|at| at < self.oldest);
-        if stale { Found::No("it is to be fetched first".into()) } else { self.set.find(wanted) }
+        match self.set.get(&wanted.git) {
+            Some(mirror) if repo.fixed().is_none() && mirror.fetched_at.is_some_and(|at| at < self.oldest) => {
+                Found::No(format!("{} is to be fetched first: {}", wanted.git, when(mirror)))
+            }
+            Some(_) | None => self.set.find(wanted),
+        }
     }
 }
 
@@ -56,11 +59,18 @@ impl Mirrors {
     }
 
     /// Why a job has no commit yet.
-    pub fn why(&self, task: &Task, subject: Subject<'_>) -> Option<String> {
-        let wanted = task.wanted(subject).ok()??;
-        match self.set().find(&wanted) {
+    pub fn why(&self, task: &Task, subject: Subject<'_>, now: Time) -> Option<String> {
+        let (repo, wanted) = (task.repo()?, task.wanted(subject).ok()??);
+        let pins = self.pins(now);
+        match pins.find(repo, &wanted) {
             Found::No(why) => Some(why),
-            Found::Commit(commit) => Some(format!("{} has no commit {commit}", wanted.git)),
+            Found::Commit(commit) if self.looks.goes_on(&wanted.git) => {
+                Some(format!("{commit} is being looked for in {}", wanted.git))
+            }
+            Found::Commit(commit) => {
+                let when = pins.set.get(&wanted.git).map(when)?;
+                Some(format!("{} has no commit {commit}; {when}", wanted.git))
+            }
             Found::Pin(_) => None,
         }
     }

@@ -47,15 +47,9 @@ impl Set {
         let Some(mirror) = self.get(&wanted.git) else {
             return Found::No(format!("{} has not been fetched yet", wanted.git));
         };
-        let since = |at: model::Time| at.to_seconds();
-        let failed = mirror
-            .failed
-            .as_ref()
-            .map(|note| format!("it could not be fetched since {}: {}", since(note.since), note.what));
-        let Some(fetched_at) = mirror.fetched_at else {
-            let why = failed.unwrap_or_else(|| "it has not been fetched yet".into());
-            return Found::No(format!("{}: {why}", wanted.git));
-        };
+        if mirror.fetched_at.is_none() {
+            return Found::No(format!("{}: {}", wanted.git, when(mirror)));
+        }
         for reference in &wanted.references {
             let heads = &mirror.heads;
             if let Some(commit) = heads.branches.get(reference).or_else(|| heads.tags.get(reference)) {
@@ -65,9 +59,17 @@ impl Set {
                 return Found::Commit(commit);
             }
         }
-        let when = failed.unwrap_or_else(|| format!("it was fetched at {}", since(fetched_at)));
         let names: Vec<String> = wanted.references.iter().map(|name| format!("'{name}'")).collect();
-        Found::No(format!("{} has no branch or tag {}; {when}", wanted.git, names.join(" or ")))
+        Found::No(format!("{} has no branch or tag {}; {}", wanted.git, names.join(" or "), when(mirror)))
+    }
+}
+
+/// Of when what a mirror shows is: since when it could not be fetched and why, or when it was.
+pub fn when(mirror: &MirrorRow) -> String {
+    match (&mirror.failed, mirror.fetched_at) {
+        (Some(note), _) => format!("it could not be fetched since {}: {}", note.since.to_seconds(), note.what),
+        (None, Some(at)) => format!("it was fetched at {}", at.to_seconds()),
+        (None, None) => "it has not been fetched yet".into(),
     }
 }
 

@@ -93,6 +93,8 @@ async fn a_repository_that_git_hangs_over_holds_up_only_its_own_jobs() {
     house.app().mirrors.look_at([upstream.url("small")]);
     until("the branch to be found", async || state(&house, by_name).await == JobState::Queued).await;
     assert_eq!(state(&house, waits).await, JobState::Waiting);
+    let why = format!("waits for its source: {old} is being looked for in {}", upstream.url("large"));
+    assert_eq!(house.job(waits).await.why, why);
     stop.cancel();
     tokio::time::timeout(Duration::from_secs(60), duties).await.expect("nobody waits for that git").unwrap();
 }
@@ -132,4 +134,26 @@ async fn a_fetch_for_a_job_waits_for_none_that_comes_round() {
     let wanted = upstream.url("wanted");
     update(house.app(), Which::These([wanted.clone()].into()), Duration::ZERO).await.unwrap();
     until_shown(&house, wanted).await;
+}
+
+#[tokio::test]
+async fn a_job_of_a_repository_that_was_fetched_long_ago_says_why_it_is_not_fetched_now() {
+    let upstream = Upstream::new();
+    upstream.commit("bash", "one");
+    let url = upstream.url("bash");
+    let source = format!("source: {{ git: '{}', ref: main }}", upstream.url("{{ item }}"));
+    let house = House::of(&format!("tasks:\n  own: {{ run: ['true'], {source} }}\nrules: []\n"), |settings| {
+        settings.mirrors.protocols = vec!["file".into()];
+    })
+    .await;
+    let fetch =
+        async || update(house.app(), Which::These([url.clone()].into()), Duration::from_secs(60)).await.unwrap();
+    assert_eq!(fetch().await.fetched, 1);
+    house.advance(Span::days(1));
+    fs::rename(upstream.path("bash"), upstream.path("away")).unwrap();
+    assert_eq!(fetch().await.failed, 1);
+    let job = house.submit("own", "bash").await;
+    let why = house.job(job).await.why;
+    let said = format!("waits for its source: {url} is to be fetched first: it could not be fetched since ");
+    assert!(why.starts_with(&said) && why.contains("does not appear to be a git repository"), "{why}");
 }
