@@ -146,8 +146,8 @@ impl Mirrors {
         self.settings.interval.0
     }
 
-    /// Those of these addresses for which nobody stands in line yet.
-    fn line_up(&self, urls: BTreeSet<String>) -> BTreeSet<String> {
+    /// Those of these addresses for which nobody stands in line yet. Whoever is told of them fetches them.
+    pub fn line_up(&self, urls: BTreeSet<String>) -> BTreeSet<String> {
         let mut lined_up = self.lined_up.lock().unwrap_or_else(PoisonError::into_inner);
         urls.into_iter().filter(|url| lined_up.insert(url.clone())).collect()
     }

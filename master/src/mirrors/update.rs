@@ -111,11 +111,12 @@ async fn forget(app: &App) -> Result<()> {
 /// Fetches repositories and shows what came, all of it at once; each that keeps the others waiting for longer than
 /// `patience` follows by itself.
 pub async fn update(app: &App, which: Which, patience: Duration) -> Result<Summary> {
-    let (named, now) = (named(app), app.store.now().await?);
-    let set = app.mirrors.set();
+    let named = named(app);
     let (urls, by_job, in_turn) = match which {
+        // Nothing may fail before they are fetched: each stands in line until then.
         Which::These(urls) => (urls, true, true),
         Which::Due => {
+            let (set, now) = (app.mirrors.set(), app.store.now().await?);
             let recent = set.all().filter(|row| row.wanted_at > now.minus(RECENT)).map(|row| row.url.clone());
             (named.keys().cloned().chain(recent).collect::<BTreeSet<_>>(), false, false)
         }

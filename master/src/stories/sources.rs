@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use model::{JobId, JobState, Span};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +51,10 @@ impl Upstream {
 
     /// A task for each of these repositories, whose item is the ref that it wants.
     async fn house(&self, names: &[&str]) -> House {
+        self.house_on(names, None).await
+    }
+
+    async fn house_on(&self, names: &[&str], database: Option<String>) -> House {
         let task = |name: &&str| {
             format!("  {name}: {{ run: ['true'], source: {{ git: '{}', ref: '{{{{ item }}}}' }} }}\n", self.url(name))
         };
@@ -57,9 +62,20 @@ impl Upstream {
         House::of(&format!("tasks:\n{tasks}rules: []\n"), |settings| {
             settings.mirrors.protocols = vec!["file".into()];
             settings.mirrors.interval = Span::minutes(60);
+            settings.database = database;
         })
         .await
     }
+}
+
+/// A database of its own on the server that `./test` has started.
+async fn postgres() -> String {
+    let server = std::env::var("TASKOTRON_TEST_POSTGRES").expect("TASKOTRON_TEST_POSTGRES is not set: run ./test");
+    let name = format!("sources_{}", net::clock::uuid().simple());
+    let mut admin = PgConnection::connect(&server).await.unwrap();
+    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut admin).await.unwrap();
+    let (server, _) = server.rsplit_once('/').unwrap();
+    format!("{server}/{name}")
 }
 
 /// Whoever opens it waits for somebody who writes.
@@ -156,4 +172,17 @@ async fn a_job_of_a_repository_that_was_fetched_long_ago_says_why_it_is_not_fetc
     let why = house.job(job).await.why;
     let said = format!("waits for its source: {url} is to be fetched first: it could not be fetched since ");
     assert!(why.starts_with(&said) && why.contains("does not appear to be a git repository"), "{why}");
+}
+
+#[tokio::test]
+async fn a_repository_that_could_not_be_fetched_for_want_of_the_database_is_fetched_when_it_is_asked_for_again() {
+    let upstream = Upstream::new();
+    upstream.commit("task", "one");
+    // On SQLite it is not asked for the time.
+    let house = upstream.house_on(&["task"], Some(postgres().await)).await;
+    let lined_up = || house.app().mirrors.line_up([upstream.url("task")].into());
+    assert_eq!((lined_up().len(), lined_up().len()), (1, 0), "one is enough");
+    house.app().store.close().await;
+    drop(update(house.app(), Which::These([upstream.url("task")].into()), Duration::ZERO).await);
+    until("the next to be let in", async || lined_up().len() == 1).await;
 }
