@@ -40,8 +40,8 @@ impl Retention {
 
     async fn folder(&self, app: &App, first: u8, summary: &mut Summary) -> anyhow::Result<()> {
         let kept = app.settings.logs;
-        let (loose, swept) = app.logs.look_through(first, kept.keep.0, kept.compress_after.0).await?;
-        summary.logs_removed += swept.removed;
+        let (loose, removed) = app.logs.look_through(first, kept.keep.0, kept.compress_after.0).await?;
+        summary.logs_removed += removed;
         let running = if loose.is_empty() { BTreeSet::new() } else { app.store.running().await? };
         for log in loose {
             if !running.contains(&log.job) {

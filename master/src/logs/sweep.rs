@@ -23,20 +23,13 @@ pub struct Loose {
     path: PathBuf,
 }
 
-/// What one look at a folder has come to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Swept {
-    pub rested: usize,
-    pub removed: usize,
-}
-
 impl Logs {
-    /// Removes what is older than `keep` from one of the 256 folders, and names what could be put to rest: logs that have
-    /// not grown for `quiet`.
-    pub async fn look_through(&self, first: u8, keep: Duration, quiet: Duration) -> io::Result<(Vec<Loose>, Swept)> {
-        let (mut loose, mut swept) = (Vec::new(), Swept::default());
+    /// Removes what is older than `keep` from one of the 256 folders, and names what could be put to rest, logs that have
+    /// not grown for `quiet`; and how many logs were removed.
+    pub async fn look_through(&self, first: u8, keep: Duration, quiet: Duration) -> io::Result<(Vec<Loose>, usize)> {
+        let (mut loose, mut removed) = (Vec::new(), 0);
         let mut entries = match fs::read_dir(self.folder.join(format!("{first:02x}"))).await {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((loose, swept)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((loose, removed)),
             other => other?,
         };
         while let Some(entry) = entries.next_entry().await? {
@@ -45,7 +38,7 @@ impl Logs {
             let draft = name.ends_with(".draft");
             if age >= keep || (draft && age >= DRAFT) {
                 fs::remove_file(entry.path()).await?;
-                swept.removed += usize::from(!draft);
+                removed += usize::from(!draft);
             } else if let Some(job) = ended(&name)
                 && age >= quiet
                 && (data.len() >= SMALL || fs::try_exists(resting(&entry.path())).await?)
@@ -53,7 +46,7 @@ impl Logs {
                 loose.push(Loose { job, path: entry.path() });
             }
         }
-        Ok((loose, swept))
+        Ok((loose, removed))
     }
 
     /// Puts a log to rest whose attempt has ended.

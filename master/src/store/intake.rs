@@ -61,23 +61,6 @@ impl Store {
         Ok(intake)
     }
 
-    /// Goes on at `next` although what is before it never came, because the recorder does not have it any more.
-    pub async fn skip_to(&self, recorder: &str, next: u64, act: &Act) -> Result<()> {
-        retrying(async || {
-            let mut work = self.begin().await?;
-            on_tx!(&mut work.tx, |conn| {
-                sqlx::query("UPDATE triggers SET next = $2 WHERE recorder = $1 AND next < $2")
-                    .bind(recorder)
-                    .bind(int(next))
-                    .execute(conn)
-                    .await?;
-            });
-            audit::record(&mut work, act).await?;
-            work.commit().await
-        })
-        .await
-    }
-
     /// Forgets a trigger that will not come back, so that nothing waits to hear from it.
     pub async fn forget_trigger(&self, recorder: &str, act: &Act) -> Result<bool> {
         retrying(async || {
