@@ -6,10 +6,7 @@ use model::operator::{Mode, ModeView, OnDeadline, Stop};
 use model::{Span, Time};
 
 use crate::app::App;
-use crate::store::{ModeRow, Observed, Result, TriggerView};
-
-/// A trigger that has been silent for so long is no longer expected.
-pub const GIVEN_UP: Span = Span::days(1);
+use crate::store::{GIVEN_UP, ModeRow, Observed, Result, TriggerView};
 
 /// Whether a trigger that was last heard from then is still there.
 pub fn state(last_heard: Time, now: Time, silence: Span) -> TriggerState {
@@ -22,7 +19,7 @@ pub fn state(last_heard: Time, now: Time, silence: Span) -> TriggerState {
 
 /// Looks whether idle is reached, and makes it so where it is.
 pub async fn observe(app: &App) -> Result<Observed> {
-    let mut observed = app.store.observe_idle(&[]).await?;
+    let mut observed = app.store.observe_idle(app.settings.silence).await?;
     if observed.mode.on_deadline == OnDeadline::Requeue && !observed.waiting_for.is_empty() {
         observed.waiting_for.extend(uninterruptible(app).await?);
     }

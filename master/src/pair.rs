@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::Time;
 use model::operator::{DivergenceCounts, Warning};
 
-use crate::mode::GIVEN_UP;
-use crate::store::{PairTrouble, TriggerView};
+use crate::store::{GIVEN_UP, PairTrouble, TriggerView};
 
 /// What is known of a pair's troubles, and each pair of which only one trigger is left.
 pub fn warnings(troubles: &[PairTrouble], triggers: &[TriggerView], now: Time) -> Vec<Warning> {

@@ -29,7 +29,7 @@ pub struct Settings {
     pub lease_term: Span,
     /// A row that was recorded longer ago is refused as expired: the keys of its time may be forgotten.
     pub key_horizon: Span,
-    /// A trigger that was not heard from for so long is shown as what stops work.
+    /// A trigger that was not heard from for so long is shown as what stops work, and keeps idle away.
     pub silence: Span,
     /// An event of a pair of triggers that the other has not sent counts as unseen when the other has sent what came so
     /// much later.

@@ -5,9 +5,8 @@ use model::vitals::{ModeSince, TriggerVitals, Vitals};
 
 use crate::app::App;
 use crate::mirrors;
-use crate::mode::GIVEN_UP;
 use crate::status::status;
-use crate::store::{ModeRow, Result, TriggerView};
+use crate::store::{GIVEN_UP, ModeRow, Result, TriggerView};
 use crate::unserved::unserved;
 
 /// Looks at everything once.

@@ -63,6 +63,7 @@ pub use self::lane::plan;
 pub use self::messages::{Announced, Message, Stage, Untold};
 pub use self::mirrors::{Heads, MirrorRow, Unpinned};
 pub use self::missed::SeenCursor;
+pub use self::mode::GIVEN_UP;
 pub use self::search::Found;
 pub use self::session::Hash;
 pub use self::token::{NotAToken, Token};

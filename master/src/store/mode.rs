@@ -18,10 +18,8 @@ use super::types::{Act, ModeRow, Observed, Release};
 use super::window::edge;
 use super::{Result, Store, audit, keys};
 
-/// A trigger is there when it was heard from within this time.
-const TRIGGER_HEARD: Span = Span::minutes(1);
-/// One that was not heard from for this long has been taken away, and idle does not wait for it.
-const TRIGGER_AWAY: Span = Span::days(1);
+/// A trigger that has been silent for so long has been taken away: it is no longer expected, and idle does not wait for it.
+pub const GIVEN_UP: Span = Span::days(1);
 
 /// How long a resume may take, which moves the whole backlog at once; `taskotron resume` waits for as long.
 const RESUMING: Duration = Duration::from_secs(600);
@@ -118,16 +116,15 @@ impl Store {
         Ok(row)
     }
 
-    /// Draining becomes idle when nothing runs, nothing is unsent, and the triggers have nothing left; `also` is what
-    /// else the caller knows of that stands against it, one sentence each.
-    pub async fn observe_idle(&self, also: &[String]) -> Result<Observed> {
+    /// Draining becomes idle when nothing runs, nothing is unsent, and the triggers have nothing left. What one has that
+    /// was not heard from for longer than `silence` is not known.
+    pub async fn observe_idle(&self, silence: Span) -> Result<Observed> {
         retrying(async || {
             let mut work = self.begin_alone().await?;
             if work.mode != Mode::Draining {
                 return Ok(Observed { mode: read(&mut work).await?, waiting_for: Vec::new() });
             }
-            let mut waiting_for = against_idle(&mut work).await?;
-            waiting_for.extend(also.iter().cloned());
+            let waiting_for = against_idle(&mut work, silence).await?;
             if waiting_for.is_empty() {
                 become_idle(&mut work).await?;
             }
@@ -207,7 +204,7 @@ impl Store {
 }
 
 /// What stands between draining and idle, one sentence each.
-async fn against_idle(work: &mut Work) -> Result<Vec<String>> {
+async fn against_idle(work: &mut Work, silence: Span) -> Result<Vec<String>> {
     let through = work.finish_through.unwrap_or(0);
     let (running, unsent, untold, first): (i64, i64, i64, i64) = on_tx!(&mut work.tx, |conn| {
         sqlx::query_as(
@@ -247,10 +244,10 @@ async fn against_idle(work: &mut Work) -> Result<Vec<String>> {
     });
     for (recorder, next, recorded, last_heard) in triggers {
         let silent = work.now.since(Time(last_heard));
-        if silent > TRIGGER_AWAY {
+        if silent >= GIVEN_UP {
             continue;
         }
-        if silent > TRIGGER_HEARD {
+        if silent > silence {
             let last = Time(last_heard).to_seconds();
             sentences.push(format!(
                 "trigger {recorder} was last heard from at {last}: what it has left is unknown; if it will not come back, \

@@ -8,8 +8,8 @@ use model::{End, JobId, JobState, Outcome, Policy, Span, Time};
 use serde_json::json;
 
 use crate::bed::{
-    Bed, TERM, act, act_on, acted, decide, keyed, limited, make, passed, quiet, report, request_named, serial, states,
-    worker,
+    Bed, SILENCE, TERM, act, act_on, acted, decide, keyed, limited, make, passed, quiet, report, request_named, serial,
+    states, worker,
 };
 use crate::stories;
 
@@ -318,11 +318,11 @@ stories! {
             reason: "update".into(), deadline: None, on_deadline: OnDeadline::Wait, finish_queue: false,
         };
         bed.store.drain(&request, &act("idle")).await.unwrap();
-        let observed = bed.store.observe_idle(&[]).await.unwrap();
+        let observed = bed.store.observe_idle(SILENCE).await.unwrap();
         assert_eq!(observed.mode.mode, Mode::Draining);
         assert!(observed.waiting_for[0].contains(&format!("taskotron job settle {job}")), "{observed:?}");
         bed.act(Deed::Settle(Settlement::Requeue), &[job]).await;
-        assert_eq!(bed.store.observe_idle(&[]).await.unwrap().mode.mode, Mode::Idle);
+        assert_eq!(bed.store.observe_idle(SILENCE).await.unwrap().mode.mode, Mode::Idle);
     }
 
     async fn jobs_are_found_by_when_they_were_made(bed: Bed) {

@@ -16,6 +16,8 @@ use uuid::Uuid;
 
 pub const TERM: Span = Span::seconds(60);
 pub const SITE: &str = "here";
+/// A trigger that was not heard from for longer is silent.
+pub const SILENCE: Span = Span::seconds(60);
 
 /// A database of its own, with one store over it.
 pub struct Bed {

@@ -6,7 +6,7 @@ use model::operator::Mode;
 use model::{End, JobId, JobState, Policy, Span};
 use serde_json::json;
 
-use crate::bed::{Bed, act, claim, decide, fit, limited, make, passed, report, serial, states, worker};
+use crate::bed::{Bed, SILENCE, act, claim, decide, fit, limited, make, passed, report, serial, states, worker};
 use crate::stories;
 
 /// (of whom the first, how many others)
@@ -183,7 +183,7 @@ stories! {
         assert_eq!(states(&bed, &late).await, [Waiting, Waiting]);
         assert_eq!(behind(&bed, late[0]).await, (None, 0));
         bed.store.delivered(&bed.store.publications_due(9).await.unwrap().iter().map(|d| d.seq).collect::<Vec<_>>()).await.unwrap();
-        assert_eq!(bed.store.observe_idle(&[]).await.unwrap().mode.mode, Mode::Idle);
+        assert_eq!(bed.store.observe_idle(SILENCE).await.unwrap().mode.mode, Mode::Idle);
         bed.store.resume(&act("resume"), 0).await.unwrap();
         assert_eq!(states(&bed, &late).await, [Queued, Queued]);
     }

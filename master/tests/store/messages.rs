@@ -4,7 +4,7 @@ use master::store::{Announced, Deed, Message, Stage};
 use model::operator::{IdleRequest, OnDeadline};
 use model::{End, JobId, JobState, Outcome, Span};
 
-use crate::bed::{Bed, act, act_on, decide, fit, passed, report, request_named, worker};
+use crate::bed::{Bed, SILENCE, act, act_on, decide, fit, passed, report, request_named, worker};
 use crate::stories;
 
 /// One word for each message of a job that is due, in order.
@@ -112,11 +112,11 @@ stories! {
         let reason = "maintenance".to_owned();
         let request = IdleRequest { reason, deadline: None, on_deadline: OnDeadline::Wait, finish_queue: false };
         bed.store.drain(&request, &act("idle")).await.unwrap();
-        let observed = bed.store.observe_idle(&[]).await.unwrap();
+        let observed = bed.store.observe_idle(SILENCE).await.unwrap();
         assert_eq!(observed.waiting_for, ["3 messages are not yet on the bus"]);
         let seqs: Vec<i64> = bed.store.messages_due(9).await.unwrap().iter().map(|message| message.seq).collect();
         bed.store.messages_sent(&seqs).await.unwrap();
-        assert!(bed.store.observe_idle(&[]).await.unwrap().waiting_for.is_empty());
+        assert!(bed.store.observe_idle(SILENCE).await.unwrap().waiting_for.is_empty());
         bed.sound().await;
     }
 }

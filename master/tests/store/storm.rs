@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use master::store::Deed;
 use model::{End, Span};
 
-use crate::bed::{Bed, SITE, TERM, act, act_on, claim, decide, passed, report, request_named, worker};
+use crate::bed::{Bed, SILENCE, SITE, TERM, act, act_on, claim, decide, passed, report, request_named, worker};
 use crate::stories;
 
 const JOBS: u32 = 300;
@@ -75,7 +75,7 @@ async fn one(bed: &Bed, store: &master::store::Store, n: u32, submitted: &Atomic
                     .drain(&serde_json::from_value(serde_json::json!({"reason": "x"})).unwrap(), &act("idle"))
                     .await
                     .unwrap();
-                store.observe_idle(&[]).await.unwrap();
+                store.observe_idle(SILENCE).await.unwrap();
                 store.resume(&act("resume"), 0).await.unwrap();
             }
         }

@@ -5,7 +5,7 @@ use model::intake::JobAnswer;
 use model::operator::{IdleRequest, Mode, OnDeadline};
 use model::{Span, Time};
 
-use crate::bed::{act, batch, decide, event, fit, worker};
+use crate::bed::{SILENCE, act, batch, decide, event, fit, worker};
 use crate::stories;
 
 /// Jobs a minute: one in ten seconds, so that a slow machine changes nothing.
@@ -22,7 +22,7 @@ fn refused() -> Candidate {
 impl crate::bed::Bed {
     async fn become_idle(&self) {
         self.store.drain(&idle(), &act("idle")).await.unwrap();
-        assert_eq!(self.store.observe_idle(&[]).await.unwrap().mode.mode, Mode::Idle);
+        assert_eq!(self.store.observe_idle(SILENCE).await.unwrap().mode.mode, Mode::Idle);
     }
 
     /// The numbers of the jobs that are given out now, in order; each is handed back.
@@ -181,7 +181,7 @@ impl crate::bed::Bed {
         self.claim(&w, 0).await;
         self.store.expire(&decide).await.unwrap();
         self.store.drain(&idle(), &act("idle")).await.unwrap();
-        let ends = self.store.observe_idle(&[]).await.unwrap();
+        let ends = self.store.observe_idle(SILENCE).await.unwrap();
         assert_eq!(ends.mode.mode, Mode::Idle, "{:?}", ends.waiting_for);
     }
 }
