@@ -5,6 +5,7 @@ mod artifacts;
 mod error;
 mod extract;
 mod follow;
+mod harmless;
 mod health;
 mod log;
 mod mirrors;

@@ -3,7 +3,7 @@
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use axum::routing::{get, put};
 use axum::{Json, Router};
@@ -16,6 +16,7 @@ use tokio_util::io::ReaderStream;
 use utoipa::IntoParams;
 
 use super::extract::Query;
+use super::harmless::harmless;
 use super::range::Slice;
 use super::{ApiError, ApiResult};
 use crate::app::App;
@@ -133,14 +134,5 @@ pub async fn artifact(
         (header::ETAG, format!("\"{}\"", kept.sha256)),
     ];
     let body = Body::from_stream(ReaderStream::with_capacity(file.take(slice.length()), 64 * 1024));
-    Ok(slice.respond((HARMLESS, own), body))
+    Ok(slice.respond((harmless("application/octet-stream"), own), body))
 }
-
-/// Keeps a browser from making anything of it, whatever is in it.
-const HARMLESS: [(HeaderName, &str); 5] = [
-    (header::CONTENT_TYPE, "application/octet-stream"),
-    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (header::CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'"),
-    (header::ACCEPT_RANGES, "bytes"),
-    (header::CACHE_CONTROL, "no-cache"),
-];

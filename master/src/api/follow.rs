@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use utoipa::IntoParams;
 
 use super::extract::Query;
-use super::log::HARMLESS;
+use super::log::TEXT;
 use super::{ApiError, ApiResult};
 use crate::app::App;
 use crate::detail;
@@ -113,6 +113,6 @@ impl IntoResponse for Seen {
     fn into_response(self) -> Response {
         let attempt = AppendHeaders(self.attempt.map(|n| (LOG_ATTEMPT, n.to_string())));
         let more = [(LOG_MORE, if self.more { "true" } else { "false" })];
-        (HARMLESS, attempt, more, self.part.bytes).into_response()
+        (TEXT, attempt, more, self.part.bytes).into_response()
     }
 }

@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName};
 use axum::response::Response;
 use axum::routing::get;
 use net::Problem;
@@ -12,6 +12,7 @@ use utoipa::IntoParams;
 
 use super::ApiResult;
 use super::extract::Query;
+use super::harmless::harmless;
 use super::range::Slice;
 use crate::app::App;
 use crate::detail;
@@ -29,14 +30,8 @@ pub struct Which {
     attempt: Option<u32>,
 }
 
-/// Keeps a browser from making anything of it but text.
-pub const HARMLESS: [(HeaderName, &str); 5] = [
-    (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
-    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (header::CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'"),
-    (header::ACCEPT_RANGES, "bytes"),
-    (header::CACHE_CONTROL, "no-cache"),
-];
+/// What a log is, whatever a job has printed.
+pub const TEXT: [(HeaderName, &str); 5] = harmless("text/plain; charset=utf-8");
 
 /// The log, or with `Range: bytes=…` a part of it.
 #[utoipa::path(get, path = "/api/v1/jobs/{job}/log", tag = "reader", params(("job" = String, Path,), Which),
@@ -72,5 +67,5 @@ pub async fn log(
         Some(file) => Body::from_stream(file.stream(slice.start, slice.end)),
         None => Body::empty(),
     };
-    Ok(slice.respond(HARMLESS, body))
+    Ok(slice.respond(TEXT, body))
 }
