@@ -291,7 +291,8 @@ impl Cell {
                     without_network = Some("no TCP, by landlock");
                 }
                 let own = self.slot.spaces.iter().flat_map(Namespaces::own);
-                self.cage.ruleset = Some(rules.of(&self.folder, own, secrets, tcp)?);
+                let terminals = self.slot.spaces.iter().flat_map(Namespaces::terminals);
+                self.cage.ruleset = Some(rules.of(&self.folder, own, terminals, secrets, tcp)?);
                 self.cage.drop_capabilities = root;
                 if root {
                     how += ", few capabilities";

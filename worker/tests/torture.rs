@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use kit::{Master, Rig, lease_with, until};
 use model::lease::{Lease, Report, ResultFormat};
 use model::{Bound, End, Outcome, Quota, Sandbox, Span};
+use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
 
 /// How many rows may be left out for want of something in the kernel.
 const MOST_SKIPPED: usize = 2;
@@ -366,6 +367,21 @@ s = socket.create_server((\"127.0.0.1\", 8080)); c = socket.create_connection((\
             EXITED(seen);
             assert_eq!(seen.text().lines().count(), 1, "it finds none of others: {}", seen.text());
         }),
+        row("terminal of another", LANDLOCK, "(echo x >$TERMINAL) && echo DONE || echo refused", NONE, REFUSED),
+        row(
+            "terminals of all, by their folder",
+            APART,
+            "[ $(ls /dev/pts | grep -c '^[0-9]') = 0 ] && echo refused",
+            NONE,
+            REFUSED,
+        ),
+        row(
+            "a terminal of its own, which it may have",
+            APART,
+            "python3 -c 'import os; os.write(os.openpty()[1], b\"x\")' && script -qc tty /dev/null",
+            NONE,
+            EXITED,
+        ),
         // The same, in a machine of its own.
         row(
             "kills everything",
@@ -425,12 +441,16 @@ async fn hostile_tasks_harm_nothing_and_leave_nothing_behind() {
     let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
     stranger.set_nonblocking(true).unwrap();
     let port = stranger.local_addr().unwrap().port();
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    unlockpt(&terminal).unwrap();
+    let terminal_name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
     let master = Master::start().await;
     let rig = Rig::with(master, dir, |settings| {
         settings.writable = Vec::new();
         settings.slots = 8;
         settings.limits.processes = 256;
-        settings.environment = [("PORT", port.to_string()), ("OUTSIDE", outside.display().to_string())]
+        let outside = outside.display().to_string();
+        settings.environment = [("PORT", port.to_string()), ("OUTSIDE", outside), ("TERMINAL", terminal_name.clone())]
             .map(|(name, value)| (name.to_owned(), value))
             .into();
     });

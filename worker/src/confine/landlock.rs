@@ -35,9 +35,8 @@ pub const SYSTEM: [&str; 14] = [
     "/var/lib/rpm",
 ];
 
-/// Devices that are everybody's.
-const DEVICES: [&str; 8] =
-    ["/dev/full", "/dev/null", "/dev/ptmx", "/dev/pts", "/dev/random", "/dev/tty", "/dev/urandom", "/dev/zero"];
+/// Devices that are everybody's. Terminals are not: a job has its own, or none.
+const DEVICES: [&str; 6] = ["/dev/full", "/dev/null", "/dev/random", "/dev/tty", "/dev/urandom", "/dev/zero"];
 
 /// What every job of a worker may touch, looked up once.
 #[derive(Debug)]
@@ -55,11 +54,10 @@ impl Rules {
             return None;
         }
         let read = AccessFs::from_read(NEWEST);
-        let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev | AccessFs::ReadDir;
         // Disks are there, too.
         let listed = [(Path::new("/dev"), AccessFs::ReadDir.into())];
         let system = SYSTEM.iter().map(|path| (Path::new(path), read));
-        let devices = DEVICES.iter().map(|path| (Path::new(path), device));
+        let devices = DEVICES.iter().map(|path| (Path::new(path), device()));
         let more = readable.iter().map(|path| (path.as_path(), read));
         let written = writable.iter().map(|path| (path.as_path(), own()));
         // A system has not all of these.
@@ -70,17 +68,19 @@ impl Rules {
         Some(Rules { allowed: opened.collect(), abi })
     }
 
-    /// The rules of a job that works in `folder`, has `others` for itself, too, and may read its `secrets`.
+    /// The rules of a job that works in `folder`, has `others` and `terminals` for itself, too, and may read its `secrets`.
     pub fn of<'a>(
         &self,
         folder: &Path,
         others: impl Iterator<Item = BorrowedFd<'a>>,
+        terminals: impl Iterator<Item = BorrowedFd<'a>>,
         secrets: Option<&Path>,
         tcp: bool,
     ) -> io::Result<OwnedFd> {
         let folder = File::open(folder)?;
         let secrets = secrets.map(File::open).transpose()?;
         let secrets = secrets.as_ref().map(|secrets| secrets.as_fd());
+        let others = others.map(|other| (other, own())).chain(terminals.map(|terminal| (terminal, device())));
         self.made(folder.as_fd(), others, secrets, tcp)
             .map_err(|e| io::Error::other(format!("cannot make rules of Landlock: {e}")))
     }
@@ -88,7 +88,7 @@ impl Rules {
     fn made<'a>(
         &self,
         folder: BorrowedFd<'_>,
-        others: impl Iterator<Item = BorrowedFd<'a>>,
+        others: impl Iterator<Item = (BorrowedFd<'a>, BitFlags<AccessFs>)>,
         secrets: Option<BorrowedFd<'_>>,
         tcp: bool,
     ) -> Result<OwnedFd, RulesetError> {
@@ -105,11 +105,16 @@ impl Rules {
         if let Some(secrets) = secrets {
             created = created.add_rule(PathBeneath::new(secrets, AccessFs::from_read(NEWEST)))?;
         }
-        for other in others {
-            created = created.add_rule(PathBeneath::new(other, own()))?;
+        for (other, access) in others {
+            created = created.add_rule(PathBeneath::new(other, access))?;
         }
         Ok(Option::<OwnedFd>::from(created).expect("the kernel has Landlock, as was asked before"))
     }
+}
+
+/// What is done with a device.
+fn device() -> BitFlags<AccessFs> {
+    AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev
 }
 
 /// All but to make devices.

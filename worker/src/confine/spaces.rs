@@ -1,8 +1,8 @@
 //! Namespaces that are made beforehand and entered by one job after another: to enter them costs a hundredth of making
 //! them.
 //!
-//! In one a job finds a `/tmp` and a `/dev/shm` of its own, no secrets of Taskotron's, and in the other a network that has
-//! nothing but a loopback. They serve again as long as nothing was left in them. Only root may make them so.
+//! In one a job finds a `/tmp`, a `/dev/shm` and terminals of its own, no secrets of Taskotron's, and in the other a network
+//! that has nothing but a loopback. They serve again as long as nothing was left in them. Only root may make them so.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -30,6 +30,8 @@ pub struct Namespaces {
     pub network: OwnedFd,
     folders: Vec<&'static str>,
     own: Vec<File>,
+    /// Where its terminals are, and where it gets new ones; neither where it can have none of its own.
+    terminals: Vec<File>,
 }
 
 /// Which folders a job can have for itself: those that have none of what it must see in them.
@@ -55,15 +57,17 @@ impl Namespaces {
                 empty(HIDDEN, MsFlags::MS_RDONLY, "size=4k,mode=755")?;
             }
             loopback_up()?;
-            let place = |folder: &&str| {
-                OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(folder)
-            };
-            let own = private.iter().map(place).collect::<io::Result<_>>()?;
+            let terminals = own_terminals().unwrap_or_else(|e| {
+                tracing::debug!("gives jobs no terminals: {e}");
+                Vec::new()
+            });
+            let own = private.iter().map(|folder| place(folder)).collect::<io::Result<_>>()?;
             Ok(Namespaces {
                 mounts: File::open("/proc/thread-self/ns/mnt")?.into(),
                 network: File::open("/proc/thread-self/ns/net")?.into(),
                 folders: private,
                 own,
+                terminals,
             })
         })?;
         made.join().unwrap_or_else(|_| Err(io::Error::other("the thread that makes namespaces has ended")))
@@ -79,6 +83,10 @@ impl Namespaces {
         self.own.iter().map(AsFd::as_fd)
     }
 
+    pub fn terminals(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.terminals.iter().map(AsFd::as_fd)
+    }
+
     /// Whether nothing was left in them.
     pub fn are_empty(&self) -> bool {
         let is_empty = |folder: &File| {
@@ -86,6 +94,21 @@ impl Namespaces {
         };
         self.own.iter().all(is_empty)
     }
+}
+
+/// Puts terminals that nobody else has in the place of the machine's.
+fn own_terminals() -> io::Result<Vec<File>> {
+    const TERMINALS: &str = "/dev/pts";
+    const NEXT: &str = "/dev/ptmx";
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    mount(Some("taskotron"), TERMINALS, Some("devpts"), flags, Some("newinstance,ptmxmode=0666,mode=0620"))?;
+    let none = None::<&str>;
+    mount(Some("/dev/pts/ptmx"), NEXT, none, MsFlags::MS_BIND, none)?;
+    [TERMINALS, NEXT].into_iter().map(place).collect()
+}
+
+fn place(path: &str) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)
 }
 
 /// Programs that serve themselves find the loopback up.
