@@ -41,9 +41,9 @@ pub struct How {
     rerun: bool,
 }
 
-/// Takes a job log and answers for each of its rows.
+/// Takes a job log and answers for each of its rows: 100,000 at most, of 8 MiB each and 256 MiB together.
 #[utoipa::path(post, path = "/api/v1/jobs", tag = "submitter", params(How),
-    request_body(content = String, content_type = "text/csv"), responses((status = 200, body = Submitted)))]
+    request_body(content = String, content_type = "text/csv"), responses((status = 200, body = Submitted), (status = 413)))]
 pub async fn submit(
     State(app): State<App>,
     caller: Caller,
