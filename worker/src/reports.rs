@@ -6,12 +6,12 @@
 
 use std::collections::VecDeque;
 use std::fs;
+use std::iter;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use model::Span;
-use model::lease::Receipt;
+use model::lease::{Finished, Receipt};
 use net::{Backoff, ClientError};
 use tokio::sync::{mpsc, watch};
 
@@ -46,8 +46,8 @@ struct Courier {
     artifacts_within: Span,
     /// Reports handed in and not yet taken by the master.
     unsent: watch::Sender<usize>,
-    /// Whether a report goes to disk before it is tried: while the master is away, and before the worker ends.
-    careful: AtomicBool,
+    /// Whether every report is on disk, also those that the master is just asked to take: before the worker ends.
+    careful: watch::Sender<bool>,
 }
 
 impl Reports {
@@ -60,7 +60,7 @@ impl Reports {
         artifacts_within: Span,
     ) -> anyhow::Result<Reports> {
         let (queue, parcels) = mpsc::unbounded_channel();
-        let (unsent, careful) = (watch::Sender::new(0), AtomicBool::new(false));
+        let (unsent, careful) = (watch::Sender::new(0), watch::Sender::new(false));
         let courier = Arc::new(Courier { home, master, leases, artifacts_within, unsent, careful });
         let reports = Reports { queue, courier };
         for id in reports.courier.home.attempts_in("reports")? {
@@ -80,11 +80,15 @@ impl Reports {
 
     /// Takes a report over. Returns at once.
     pub fn hand_in(&self, mut parcel: Parcel) {
-        if self.courier.careful.load(Ordering::Relaxed) {
+        // Held until it is posted: that it is time to be careful is known only when it is found in the queue.
+        let careful = self.courier.careful.borrow();
+        let alone = parcel.unsent() <= TRAVELS_ALONG && parcel.artifacts.is_empty();
+        // What goes ahead of it may take long, and the next worker goes on with it.
+        if !alone || *careful {
             parcel.keep(&self.courier.home);
         }
         self.courier.unsent.send_modify(|n| *n += 1);
-        if parcel.unsent() <= TRAVELS_ALONG && parcel.artifacts.is_empty() {
+        if alone {
             self.post(parcel);
         } else {
             let this = self.clone();
@@ -101,9 +105,9 @@ impl Reports {
         let _ = self.queue.send(parcel);
     }
 
-    /// From now on every report goes to disk first.
+    /// From now on every report is on disk before it is sent; those that are on their way go there at once.
     pub fn be_careful(&self) {
-        self.courier.careful.store(true, Ordering::Relaxed);
+        self.courier.careful.send_replace(true);
     }
 
     /// How many the master has not yet taken.
@@ -135,13 +139,23 @@ async fn deliver(courier: Arc<Courier>, mut parcels: mpsc::UnboundedReceiver<Par
             }
             tokio::time::sleep(GATHER).await;
         }
-        while let Ok(parcel) = parcels.try_recv() {
-            waiting.push_back(parcel);
-        }
+        waiting.extend(iter::from_fn(|| parcels.try_recv().ok()));
         net::life::beat();
-        let batch = take_batch(&mut waiting, if singly > 0 { 1 } else { MOST });
+        let mut batch = take_batch(&mut waiting, if singly > 0 { 1 } else { MOST });
         singly = singly.saturating_sub(1);
-        match courier.send(batch).await {
+        let request = courier.master.finish(batch.iter().map(Parcel::sealed).collect());
+        tokio::pin!(request);
+        let answer = tokio::select! {
+            biased;
+            answer = &mut request => answer,
+            () = courier.careful() => {
+                // It may get no answer before the worker ends.
+                waiting.extend(iter::from_fn(|| parcels.try_recv().ok()));
+                batch.iter_mut().chain(&mut waiting).for_each(|parcel| parcel.keep(&courier.home));
+                request.await
+            }
+        };
+        match courier.sort(batch, answer) {
             Sent::Taken => backoff.reset(),
             Sent::Refused(batch) => {
                 singly = batch.len();
@@ -188,9 +202,14 @@ enum Sent {
 }
 
 impl Courier {
-    async fn send(&self, batch: Vec<Parcel>) -> Sent {
-        let reports = batch.iter().map(Parcel::sealed).collect();
-        match self.master.finish(reports).await {
+    /// Returns as soon as it is time to be careful.
+    async fn careful(&self) {
+        // The sender lives in `self`.
+        let _ = self.careful.subscribe().wait_for(|careful| *careful).await;
+    }
+
+    fn sort(&self, batch: Vec<Parcel>, answer: Result<Finished, ClientError>) -> Sent {
+        match answer {
             Ok(finished) if finished.reports.len() == batch.len() => {
                 batch.into_iter().zip(finished.reports).for_each(|(parcel, receipt)| self.settle(parcel, receipt));
                 Sent::Taken
@@ -250,8 +269,6 @@ impl Courier {
         if parcel.artifacts.is_empty() {
             return parcel;
         }
-        // They may take long, and the next worker goes on with them.
-        parcel.keep(&self.home);
         let folder = self.home.artifacts(parcel.id);
         let (token, within) = (&parcel.report.token, self.artifacts_within.0);
         let left = artifacts::send(&self.master, token, &folder, &parcel.artifacts, within).await;
@@ -270,10 +287,7 @@ impl Courier {
         while upload.refused().is_none() && parcel.unsent() > TRAVELS_ALONG {
             match upload.piece().await {
                 Ok(()) => backoff.reset(),
-                Err(_) => {
-                    parcel.keep(&self.home);
-                    backoff.wait().await;
-                }
+                Err(_) => backoff.wait().await,
             }
             parcel.sent = upload.sent();
         }

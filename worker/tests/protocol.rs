@@ -233,6 +233,32 @@ async fn the_next_worker_sends_what_this_one_could_not() {
     until("nothing is kept", || rig.lies_in("reports").is_empty() && rig.lies_in("logs").is_empty()).await;
 }
 
+#[tokio::test]
+async fn a_report_that_gets_no_answer_is_kept_when_the_worker_is_to_stop() {
+    let rig = Rig::with(Master::start().await, tempfile::tempdir().unwrap(), |s| {
+        s.control_loss_grace = Span::seconds(1);
+    });
+    rig.master.change(|book| book.hang_finishes = true);
+    let begun = rig.file("begun");
+    let (on_its_way, behind_it) = (lease("exit 3"), lease(&format!("touch {}; exit 4", begun.display())));
+    rig.master.give(on_its_way.clone());
+    rig.master.until("it is asked", |book| (book.hung == 1).then_some(())).await;
+    rig.master.give(behind_it.clone());
+    until("the other has ended, too", || begun.exists() && rig.lies_in("work").is_empty()).await;
+    assert_eq!(rig.lies_in("reports"), Vec::<String>::new());
+    rig.stop.graceful.cancel();
+    let mut both = [&on_its_way, &behind_it].map(|lease| format!("{}.1", lease.job));
+    both.sort();
+    until("both are kept", || {
+        let mut kept = rig.lies_in("reports");
+        kept.sort();
+        kept == both
+    })
+    .await;
+    rig.stop.now.cancel();
+    rig.ended().await;
+}
+
 /// As a worker does that is killed before it could send it.
 fn leave_a_report(dir: &Path, lease: &Lease) {
     let report = serde_json::json!({"token": lease.token, "end": End::HandedBack, "ran": Span::default(), "findings": [],

@@ -59,6 +59,9 @@ pub struct Book {
     pub lose_claims: usize,
     pub lose_pieces: usize,
     pub lose_finishes: usize,
+    /// Never answers a request with reports, of which it counts those that came.
+    pub hang_finishes: bool,
+    pub hung: usize,
     /// Fails so many pieces of log without storing them.
     pub fail_pieces: usize,
 }
@@ -197,6 +200,13 @@ async fn renew(State(master): State<Master>, Json(renew): Json<Renew>) -> Respon
 }
 
 async fn finish(State(master): State<Master>, Json(finish): Json<Finish>) -> Response {
+    let hangs = master.change(|book| {
+        book.hung += usize::from(book.hang_finishes);
+        book.hang_finishes
+    });
+    if hangs {
+        return std::future::pending().await;
+    }
     master.change(|book| {
         if book.down {
             return unavailable();
