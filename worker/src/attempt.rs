@@ -166,7 +166,7 @@ async fn in_workspace(bench: &Bench, id: AttemptId, lease: &Lease, view: &mut Vi
             Ok(source) => source,
             Err(reason) => return Outcome::not_started(reason),
         },
-        halt = told_to_halt(&mut view.halt) => return Outcome::of(halt.end(), halt.note(), Duration::ZERO),
+        halt = process::halted(&mut view.halt) => return Outcome::of(halt.end(), halt.note(), Duration::ZERO),
     };
     let (folder, order, spares) = (bench.home.workspace(id), lease.clone(), bench.spares.clone());
     // What it is copied from stays until it is copied.
@@ -254,16 +254,6 @@ async fn source(bench: &Bench, lease: &Lease) -> Result<Option<Files>, String> {
             let folder = held.folder(wanted.path.as_deref())?;
             Ok(Some(Files::Fetched { folder, _held: held }))
         }
-    }
-}
-
-/// Waits until it is time to stop.
-async fn told_to_halt(halt: &mut watch::Receiver<Option<Halt>>) -> Halt {
-    let told = halt.wait_for(Option::is_some).await.ok().and_then(|halt| halt.clone());
-    match told {
-        Some(halt) => halt,
-        // Nobody is there any more who could tell.
-        None => std::future::pending().await,
     }
 }
 

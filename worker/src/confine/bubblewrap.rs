@@ -7,13 +7,10 @@ use std::process::{Command, Stdio};
 
 use nix::libc;
 
+use super::cage::KEPT;
 use super::landlock::SYSTEM;
 use super::spaces::HIDDEN;
 use crate::leader::Status;
-
-/// What root keeps in a job, as with Landlock.
-const KEPT: [&str; 7] =
-    ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_SETGID", "CAP_SETUID", "CAP_NET_BIND_SERVICE"];
 
 /// The program, with what it is told for every job of a worker.
 #[derive(Debug)]
@@ -105,7 +102,7 @@ fn always(readable: &[PathBuf], writable: &[PathBuf]) -> Vec<String> {
     let mut say = |words: &[&str]| all.extend(words.iter().map(|word| (*word).to_owned()));
     say(&["--unshare-user-try", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]);
     say(&["--cap-drop", "ALL"]);
-    for kept in KEPT.iter().filter(|_| nix::unistd::geteuid().is_root()) {
+    for (_, kept) in KEPT.iter().filter(|_| nix::unistd::geteuid().is_root()) {
         say(&["--cap-add", kept]);
     }
     for system in SYSTEM.iter().filter(|path| !["/proc", "/sys"].contains(path)) {

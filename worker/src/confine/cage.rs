@@ -31,9 +31,17 @@ pub struct Spaces {
     pub network: Option<OwnedFd>,
 }
 
-/// What root keeps in a job (capabilities(7)): what concerns its own files and users, nothing that concerns the machine.
-/// By number: chown, `dac_override`, fowner, fsetid, setgid, setuid, `net_bind_service`.
-const KEPT: [u32; 7] = [0, 1, 3, 4, 6, 7, 10];
+/// What root keeps in a job (capabilities(7)), by number and name: what concerns its own files and users, nothing that
+/// concerns the machine.
+pub const KEPT: [(u32, &str); 7] = [
+    (0, "CAP_CHOWN"),
+    (1, "CAP_DAC_OVERRIDE"),
+    (3, "CAP_FOWNER"),
+    (4, "CAP_FSETID"),
+    (6, "CAP_SETGID"),
+    (7, "CAP_SETUID"),
+    (10, "CAP_NET_BIND_SERVICE"),
+];
 
 /// The greatest number that a kernel may come to give one; of those that it does not know it says so.
 const CAPABILITIES: u32 = 63;
@@ -109,7 +117,7 @@ unsafe fn drop_capabilities() -> bool {
     // SAFETY: numbers, and structs on the new process's own stack.
     unsafe {
         for capability in 0..=CAPABILITIES {
-            if KEPT.contains(&capability) {
+            if KEPT.iter().any(|(number, _)| *number == capability) {
                 kept |= 1 << capability;
             } else if libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) != 0
                 && *libc::__errno_location() != libc::EINVAL
