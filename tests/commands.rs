@@ -67,6 +67,16 @@ fn a_token_is_made_listed_and_never_written_down() {
 }
 
 #[test]
+fn without_a_token_file_it_is_said_how_one_is_made() {
+    let home = tempfile::tempdir().unwrap();
+    let settings = "[tokens]\nfile = \"none\"\n[resultsdb]\ndatabase = \"sqlite:results.db\"\n";
+    std::fs::write(home.path().join("s.toml"), settings).unwrap();
+    let output = taskotron(home.path(), &["--settings", "s.toml", "resultsdb"]);
+    let says = "none: No such file or directory (os error 2); 'taskotron token create' makes the token file";
+    assert!(code(&output) == 2 && text(&output.stderr).contains(says), "{}", text(&output.stderr));
+}
+
+#[test]
 fn what_is_no_job_log_is_refused_before_anything_is_asked() {
     let home = tempfile::tempdir().unwrap();
     std::fs::write(home.path().join("bad.csv"), "a,b\n1,2\n").unwrap();

@@ -130,12 +130,22 @@ impl Trigger {
         stop: &CancellationToken,
     ) -> anyhow::Result<Option<JoinHandle<std::io::Result<()>>>> {
         let Some(webhook) = &settings.trigger.webhook else { return Ok(None) };
-        let tokens = Tokens::from_file(&settings.tokens.file, false).or_exit(Exit::Usage)?;
+        let tokens = tokens(settings, false)?;
         let listener = up::bind(webhook.listen).await?;
         let router = front.events(&settings.trigger, &tokens).merge(front.health(&tokens));
         tracing::info!(listen = %webhook.listen, "events are taken in at http://{}/events", webhook.listen);
         Ok(Some(tokio::spawn(net::serve(listener, router, stop.clone()))))
     }
+}
+
+/// Who is let in, by the token file.
+fn tokens(settings: &Settings, public_read: bool) -> anyhow::Result<Tokens> {
+    let advice = "'taskotron token create' makes the token file, and [tokens] file says where it is";
+    let tokens = Tokens::from_file(&settings.tokens.file, public_read).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => anyhow::anyhow!("{e}; {advice}"),
+        _ => e.into(),
+    });
+    tokens.or_exit(Exit::Usage)
 }
 
 impl Worker {
@@ -157,7 +167,7 @@ impl Master {
         let flags = [flag("--config", "configuration.dir", &config), flag("--listen", "master.listen", &self.listen)];
         let settings = settings(session, flags)?;
         let live = up::live(configuration::read(&settings.configuration.dir)?);
-        let tokens = Tokens::from_file(&settings.tokens.file, settings.master.public_read).or_exit(Exit::Usage)?;
+        let tokens = tokens(&settings, settings.master.public_read)?;
         let stages = Stages::on_signals()?;
         let _service = Service::begin(stages.graceful.clone());
         let listener = up::bind(settings.master.listen).await?;
@@ -179,7 +189,7 @@ impl Master {
 impl Resultsdb {
     pub async fn run(self, session: &Session) -> anyhow::Result<Exit> {
         let settings = settings(session, [flag("--listen", "resultsdb.listen", &self.listen)])?;
-        let tokens = Tokens::from_file(&settings.tokens.file, settings.resultsdb.public_read).or_exit(Exit::Usage)?;
+        let tokens = tokens(&settings, settings.resultsdb.public_read)?;
         let stages = Stages::on_signals()?;
         let _service = Service::begin(stages.graceful.clone());
         let listener = up::bind(settings.resultsdb.listen).await?;
