@@ -228,6 +228,19 @@ impl Leases {
 /// How long results wait for others once there are some: to deliver many costs little more than to deliver one.
 const GATHER: Duration = Duration::from_millis(20);
 
+/// Waits until there is something to deliver again; at once where there is `more`, and after a rest that grows where nothing
+/// can be delivered, which is `None`. False when it is time to stop.
+async fn delivers_on(
+    more: Option<bool>,
+    backoff: &mut Backoff,
+    wake: &mut watch::Receiver<u64>,
+    stop: &CancellationToken,
+) -> bool {
+    let Some(more) = more else { return pause(backoff.step(), None, stop).await };
+    backoff.reset();
+    (more && !stop.is_cancelled()) || pause(SECOND, Some(wake), stop).await && pause(GATHER, None, stop).await
+}
+
 async fn outbox(app: App, holder: String, stop: CancellationToken) {
     let mut held = Held::new("outbox", holder);
     let mut voice = Voice::new("outbox");
@@ -244,15 +257,8 @@ async fn outbox(app: App, holder: String, stop: CancellationToken) {
             courier.tick(&app).await
         })
         .await;
-        let goes_on = match voice.heard(did) {
-            Some(summary) if !summary.unavailable => {
-                backoff.reset();
-                let again = summary.more && !stop.is_cancelled();
-                again || pause(SECOND, Some(&mut wake), &stop).await && pause(GATHER, None, &stop).await
-            }
-            Some(_) | None => pause(backoff.step(), None, &stop).await,
-        };
-        if !goes_on {
+        let more = voice.heard(did).filter(|summary| !summary.unavailable).map(|summary| summary.more);
+        if !delivers_on(more, &mut backoff, &mut wake, &stop).await {
             return held.leave(&app).await;
         }
     }
@@ -285,15 +291,8 @@ async fn messages(app: App, holder: String, stop: CancellationToken) {
             publisher.tick(&app).await
         })
         .await;
-        let goes_on = match voice.heard(did) {
-            Some(summary) if !summary.unavailable => {
-                backoff.reset();
-                let again = summary.more && !stop.is_cancelled();
-                again || pause(SECOND, Some(&mut wake), &stop).await && pause(GATHER, None, &stop).await
-            }
-            Some(_) | None => pause(backoff.step(), None, &stop).await,
-        };
-        if !goes_on {
+        let more = voice.heard(did).filter(|summary| !summary.unavailable).map(|summary| summary.more);
+        if !delivers_on(more, &mut backoff, &mut wake, &stop).await {
             return held.leave(&app).await;
         }
     }
